@@ -1,0 +1,138 @@
+"""Who may do what: the one place where pages, API, tasks and templates ask. Default deny; roles add up.
+
+The table is promises.md §5b of the design, restated in docs/guide/roles.md; tests/catalog/test_permissions.py holds
+it against both.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from catalog.actors import Actor
+from catalog.models import Membership, Team, User
+from common.errors import Forbidden, NotFound
+
+
+class Permission(StrEnum):
+    """Every act that needs leave."""
+
+    SEE = "see"
+    RESPOND = "respond"
+    RUN = "run"
+    ANSWER = "answer"
+    APPROVE = "approve"
+    BREAK_GLASS = "break_glass"
+    DRAFT_RUNBOOK = "draft_runbook"
+    PUBLISH_RUNBOOK = "publish_runbook"
+    EDIT_POSTMORTEM = "edit_postmortem"
+    PUBLISH_POSTMORTEM = "publish_postmortem"
+    CONFIGURE = "configure"
+    MEMBERS = "members"
+    RAW_PAYLOADS = "raw_payloads"
+    # Acts outside any team.
+    SIGNED_IN = "signed_in"
+    ANYONE = "anyone"
+    ORG_ADMIN = "org_admin"
+
+
+_P = Permission
+ROLES: dict[str, frozenset[Permission]] = {
+    "viewer": frozenset({_P.SEE}),
+    "responder": frozenset({_P.SEE, _P.RESPOND, _P.RUN, _P.ANSWER, _P.EDIT_POSTMORTEM}),
+    "approver": frozenset(
+        {
+            _P.SEE,
+            _P.RESPOND,
+            _P.RUN,
+            _P.ANSWER,
+            _P.APPROVE,
+            _P.BREAK_GLASS,
+            _P.PUBLISH_RUNBOOK,
+            _P.EDIT_POSTMORTEM,
+            _P.PUBLISH_POSTMORTEM,
+        }
+    ),
+    "author": frozenset({_P.SEE, _P.DRAFT_RUNBOOK, _P.PUBLISH_RUNBOOK}),
+    "admin": frozenset(
+        {
+            _P.SEE,
+            _P.RESPOND,
+            _P.RUN,
+            _P.ANSWER,
+            _P.BREAK_GLASS,
+            _P.DRAFT_RUNBOOK,
+            _P.PUBLISH_RUNBOOK,
+            _P.EDIT_POSTMORTEM,
+            _P.PUBLISH_POSTMORTEM,
+            _P.CONFIGURE,
+            _P.MEMBERS,
+            _P.RAW_PAYLOADS,
+        }
+    ),
+}
+# What a token's scope lets through; a token may never approve, break glass or answer for a person at an approval.
+SCOPES: dict[str, frozenset[Permission]] = {
+    "read": frozenset({_P.SEE, _P.SIGNED_IN}),
+    "incidents:write": frozenset({_P.RESPOND}),
+    "runs:write": frozenset({_P.RUN, _P.ANSWER}),
+    "postmortems:write": frozenset({_P.EDIT_POSTMORTEM, _P.PUBLISH_POSTMORTEM}),
+    "admin": frozenset({_P.CONFIGURE, _P.DRAFT_RUNBOOK, _P.RAW_PAYLOADS}),
+}
+NEVER_BY_TOKEN = frozenset({_P.APPROVE, _P.BREAK_GLASS, _P.MEMBERS, _P.PUBLISH_RUNBOOK, _P.ORG_ADMIN})
+
+
+def roles_of(user: User, team: Team) -> list[str]:
+    """The roles a person holds in a team."""
+    row = Membership.objects.filter(user=user, team=team).first()
+    return list(row.roles) if row and user.is_active else []
+
+
+def permissions_of(user: User, team: Team) -> frozenset[Permission]:
+    """Everything a person may do in a team; empty for a non-member."""
+    return frozenset().union(*(ROLES.get(role, frozenset()) for role in roles_of(user, team)))
+
+
+def scoped(scopes: list[str]) -> frozenset[Permission]:
+    """Everything that the scopes of a token let through."""
+    wanted = SCOPES.keys() if "*" in scopes else [scope for scope in scopes if scope in SCOPES]
+    return frozenset().union(*(SCOPES[scope] for scope in wanted)) - NEVER_BY_TOKEN
+
+
+def can(actor: Actor, permission: Permission, team: Team | None = None) -> bool:
+    """Whether the actor may; the engine itself asks nobody."""
+    if actor.user is None:
+        return False
+    if not actor.user.is_active:
+        return False
+    if actor.token is not None and permission not in scoped(actor.token.scopes):
+        return False
+    if permission is _P.ANYONE or permission is _P.SIGNED_IN:
+        return True
+    if permission is _P.ORG_ADMIN:
+        return actor.user.is_org_admin
+    return team is not None and permission in permissions_of(actor.user, team)
+
+
+def require(actor: Actor, permission: Permission, team: Team) -> None:
+    """Nothing, or NotFound for one who may not even see the team, or Forbidden for one who may see but not do."""
+    if can(actor, permission, team):
+        return
+    if actor.user is None or not permissions_of(actor.user, team):
+        raise NotFound("There is no such thing here.", fix="Check the address, or ask for membership of its team.")
+    if actor.token is not None and permission in NEVER_BY_TOKEN:
+        raise Forbidden("No token may do this.", fix="A person signs in and does it in the browser.")
+    if actor.token is not None and permission not in scoped(actor.token.scopes):
+        needed = next((scope for scope, given in SCOPES.items() if permission in given), "")
+        raise Forbidden("This token's scopes do not cover it.", fix=f"It needs the scope {needed}.")
+    holders = [role for role, given in ROLES.items() if permission in given]
+    raise Forbidden(
+        f"You are not allowed to {permission.value.replace('_', ' ')} in team {team.slug}.",
+        fix=f"A team admin can give you one of these roles: {', '.join(holders)}.",
+    )
+
+
+def teams_of(user: User) -> list[int]:
+    """Ids of the teams in which a person may see anything: what every list is filtered by."""
+    if not user.is_active:
+        return []
+    return list(Membership.objects.filter(user=user).exclude(roles=[]).values_list("team_id", flat=True))

@@ -1,0 +1,68 @@
+"""Handing work to Celery after the commit, without ever waiting for the broker.
+
+The row is the work; the message is a hint that carries its id. `enqueue` puts (task, id) into a queue of this process
+once the transaction has committed, and one publisher thread sends them, behind a breaker: while the broker is away the
+hints are dropped and the runner thread of any worker finds the rows (docs/decisions/0004).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from typing import Any, ParamSpec, Protocol
+
+from django.db import transaction
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+_BREAK_SECONDS = 2.0
+_hints: queue.Queue[tuple[Any, tuple[Any, ...], str]] = queue.Queue(maxsize=10_000)
+_start = threading.Lock()
+_thread: threading.Thread | None = None
+_open_until = 0.0
+
+
+class Task(Protocol[P]):
+    """A Celery task, as far as this module needs it."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+
+def enqueue(task: Task[P], queue_name: str, *args: P.args, **kwargs: P.kwargs) -> None:
+    """Send a waking hint for `task(*args)` on a queue once the current transaction has committed. Never blocks."""
+    if kwargs:
+        raise TypeError("hints carry positional ids only")
+
+    def hint() -> None:
+        try:
+            _hints.put_nowait((task, args, queue_name))
+        except queue.Full:
+            return
+        _ensure_thread()
+
+    transaction.on_commit(hint)
+
+
+def _ensure_thread() -> None:
+    global _thread
+    if _thread is not None and _thread.is_alive():
+        return
+    with _start:
+        if _thread is None or not _thread.is_alive():
+            _thread = threading.Thread(target=_publish, name="publisher", daemon=True)
+            _thread.start()
+
+
+def _publish() -> None:
+    global _open_until
+    while True:
+        task, args, queue_name = _hints.get()
+        if time.monotonic() < _open_until:
+            continue
+        try:
+            task.apply_async(args=args, queue=queue_name, retry=False, ignore_result=True)
+        except Exception as error:  # noqa: BLE001  whatever a broker client raises, the row stays and is found
+            _open_until = time.monotonic() + _BREAK_SECONDS
+            log.warning("the broker does not take hints: %s", type(error).__name__)

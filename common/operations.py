@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.operations.base import Operation
+from django.db.migrations.operations.models import CreateModel
 
 
 class OnDatabase(Operation):
@@ -30,3 +31,37 @@ class OnDatabase(Operation):
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         """Call the backwards function."""
         self.backwards(schema_editor.connection)
+
+
+class CreateTogether(Operation):
+    """Create many models at once, rendering the state once instead of once per model.
+
+    Django renders every related model anew for each CreateModel, which makes the first migration of a fresh database
+    quadratic: 20 s instead of 2 s for our 40 tables. Fields that point at a later model of the list are allowed.
+    """
+
+    reduces_to_sql = True
+    reversible = True
+
+    def __init__(self, models: list[CreateModel]) -> None:
+        self.models = models
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        """For the migration writer."""
+        return (self.__class__.__name__, [self.models], {})
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        """Add all models to an unrendered state."""
+        state.__dict__.pop("apps", None)
+        for model in self.models:
+            model.state_forwards(app_label, state)
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        """Create the tables; foreign keys are checked when the editor closes."""
+        for model in self.models:
+            model.database_forwards(app_label, schema_editor, from_state, to_state)
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        """Drop the tables, last first."""
+        for model in reversed(self.models):
+            model.database_backwards(app_label, schema_editor, from_state, to_state)

@@ -120,6 +120,8 @@ def _database(url: str) -> dict[str, Any]:
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": BACKSTOP.data_dir / "backstop.sqlite3",
+            # A file, so that the threads of a test see one database; a fixed one can be kept with --reuse-db.
+            "TEST": {"NAME": os.environ.get("BACKSTOP_TEST_SQLITE") or BACKSTOP.data_dir / "test.sqlite3"},
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 20,

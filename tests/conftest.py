@@ -1,0 +1,68 @@
+"""Fixtures for every room. The database is SQLite unless BACKSTOP_TEST_DATABASE_URL names a PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+# Settings are read at import: give the tests a data folder and keys of their own before Django loads them.
+os.environ["BACKSTOP_DATA_DIR"] = tempfile.mkdtemp(prefix="backstop-test-")
+os.environ["BACKSTOP_SECRET_KEYS"] = "test-key-that-is-long-enough-for-everyone"
+os.environ["BACKSTOP_DATABASE_URL"] = os.environ.get("BACKSTOP_TEST_DATABASE_URL", "")
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+for name in ("BACKSTOP_REDIS_URL", "BACKSTOP_TWO_PERSON"):
+    os.environ.pop(name, None)
+
+import pytest
+from django.core.management.base import BaseCommand
+from django.db import connection
+from django.test import TransactionTestCase
+
+from catalog.models import Team
+from common import clock
+from incidents import append_only
+from tests.factories import make_team
+
+_flush = TransactionTestCase._fixture_teardown
+
+
+def _flush_without_guards(self: TransactionTestCase) -> None:
+    """Emptying the tables between tests is the one thing that the append-only triggers must not stop."""
+    append_only.remove(connection)
+    _flush(self)
+    append_only.install(connection)
+
+
+TransactionTestCase._fixture_teardown = _flush_without_guards  # type: ignore[method-assign]
+BaseCommand.requires_system_checks = []
+
+
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def forward(self, **delta: float) -> datetime:
+        """Move on, e.g. forward(minutes=5)."""
+        self.time += timedelta(**delta)
+        return self.time
+
+
+@pytest.fixture
+def moved_clock() -> Iterator[Clock]:
+    """The database clock, replaced by one that the test moves."""
+    source = Clock()
+    with clock.replaced(source):
+        yield source
+
+
+@pytest.fixture
+def team(db: None) -> Team:
+    """A team."""
+    return make_team("search")

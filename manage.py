@@ -4,8 +4,17 @@
 import os
 import sys
 
-from django.core.management import execute_from_command_line
+from config import arguments
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    execute_from_command_line(sys.argv)
+    arguments.apply(sys.argv, os.environ)
+    # Imported late: `arguments` must come first, and a wrong setting should be one sentence, not a traceback.
+    from django.core.management import execute_from_command_line
+
+    from config.environment import UnsafeSettings
+
+    try:
+        execute_from_command_line(sys.argv)
+    except UnsafeSettings as error:
+        sys.exit(str(error))

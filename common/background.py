@@ -13,12 +13,13 @@ import threading
 import time
 from typing import Any, ParamSpec, Protocol
 
+from celery import current_app
 from django.db import transaction
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 _BREAK_SECONDS = 2.0
-_hints: queue.Queue[tuple[Any, tuple[Any, ...], str]] = queue.Queue(maxsize=10_000)
+_hints: queue.Queue[tuple[str, tuple[Any, ...], str]] = queue.Queue(maxsize=10_000)
 _start = threading.Lock()
 _thread: threading.Thread | None = None
 _open_until = 0.0
@@ -27,6 +28,8 @@ _open_until = 0.0
 class Task(Protocol[P]):
     """A Celery task, as far as this module needs it."""
 
+    name: str
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
 
 
@@ -34,15 +37,20 @@ def enqueue(task: Task[P], queue_name: str, *args: P.args, **kwargs: P.kwargs) -
     """Send a waking hint for `task(*args)` on a queue once the current transaction has committed. Never blocks."""
     if kwargs:
         raise TypeError("hints carry positional ids only")
+    hint(task.name, queue_name, *args)
 
-    def hint() -> None:
+
+def hint(task_name: str, queue_name: str, *ids: Any) -> None:
+    """The same by the task's name, for modules that the task itself calls."""
+
+    def put() -> None:
         try:
-            _hints.put_nowait((task, args, queue_name))
+            _hints.put_nowait((task_name, ids, queue_name))
         except queue.Full:
             return
         _ensure_thread()
 
-    transaction.on_commit(hint)
+    transaction.on_commit(put)
 
 
 def _ensure_thread() -> None:
@@ -58,11 +66,11 @@ def _ensure_thread() -> None:
 def _publish() -> None:
     global _open_until
     while True:
-        task, args, queue_name = _hints.get()
+        task_name, args, queue_name = _hints.get()
         if time.monotonic() < _open_until:
             continue
         try:
-            task.apply_async(args=args, queue=queue_name, retry=False, ignore_result=True)
+            current_app.send_task(task_name, args=args, queue=queue_name, retry=False, ignore_result=True)
         except Exception as error:  # noqa: BLE001  whatever a broker client raises, the row stays and is found
             _open_until = time.monotonic() + _BREAK_SECONDS
             log.warning("the broker does not take hints: %s", type(error).__name__)

@@ -22,6 +22,7 @@ BASE_URL = BACKSTOP.base_url.rstrip("/")
 _base = urlsplit(BASE_URL)
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]", _base.hostname or "localhost"]
 _https = _base.scheme == "https"
+CSRF_FAILURE_VIEW = "web.problems.csrf_refused"
 CSRF_TRUSTED_ORIGINS = [f"{_base.scheme}://{_base.netloc}"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BACKSTOP.trusted_proxies else None
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
@@ -55,6 +56,7 @@ INSTALLED_APPS = [
     "evaluations.apps.EvaluationsConfig",
     "runbooks.apps.RunbooksConfig",
     "web.apps.WebConfig",
+    "config.apps.ConfigConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -84,6 +86,8 @@ MIDDLEWARE = [
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 ASGI_APPLICATION = "config.asgi.application"
+# What `manage.py up` starts beside the server; found by name, because nothing imports the wiring.
+EMBEDDED_ENGINE = "config.embedded"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.jinja2.Jinja2",
@@ -120,6 +124,8 @@ def _database(url: str) -> dict[str, Any]:
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": BACKSTOP.data_dir / "backstop.sqlite3",
+            # Web and worker threads live as long as the process (config/bridge.py); so may their connections.
+            "CONN_MAX_AGE": None,
             # A file, so that the threads of a test see one database; a fixed one can be kept with --reuse-db.
             "TEST": {"NAME": os.environ.get("BACKSTOP_TEST_SQLITE") or BACKSTOP.data_dir / "test.sqlite3"},
             "OPTIONS": {
@@ -152,7 +158,7 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", 
 
 # --- people ----------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "catalog.User"
-AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTHENTICATION_BACKENDS = ["web.accounts.Backend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -164,9 +170,17 @@ LOGIN_REDIRECT_URL = "/"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_ADAPTER = "web.accounts.Adapter"
 ACCOUNT_EMAIL_VERIFICATION = "none"
-ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_SESSION_REMEMBER = None  # the sign-in page asks
+ACCOUNT_FORMS = {"login": "web.accounts.SignInForm"}
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
-ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "10/m/ip,5/5m/key", "reauthenticate": "10/m/user"}
+ACCOUNT_RATE_LIMITS = {
+    "login": "30/m/ip",
+    # The key of login_failed is name and address, that of login_failed_anywhere the name alone (web.accounts.Adapter).
+    "login_failed": "10/m/ip,5/5m/key",
+    "login_failed_anywhere": "30/10m/key",
+    "reauthenticate": "10/m/user",
+    "change_password": "10/m/user",
+}
 ACCOUNT_LOGOUT_ON_GET = False
 
 # --- words and files -------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 
 from catalog.actors import Actor
@@ -119,6 +119,17 @@ def broken_links(incident: Incident) -> list[str]:
 
 
 def bump(team_id: int) -> None:
-    """Raise the team's version (the live id of its lists) and wake readers once the transaction has committed."""
-    Team.objects.filter(pk=team_id).update(version=F("version") + 1)
-    transaction.on_commit(live.wake)
+    """Raise the team's version (the live id of its lists) and wake readers, once, after the commit.
+
+    Not inside the transaction: every change of every incident would queue behind the team's row, and two transactions
+    that touch several incidents could deadlock on it (docs/decisions/0010).
+    """
+
+    def raise_version() -> None:
+        Team.objects.filter(pk=team_id).update(version=F("version") + 1)
+        live.wake()
+
+    raise_version.team_id = team_id  # type: ignore[attr-defined]  # how a second call in one transaction is seen
+    if any(getattr(waiting[1], "team_id", None) == team_id for waiting in connection.run_on_commit):
+        return
+    transaction.on_commit(raise_version)

@@ -106,6 +106,8 @@ class Run(models.Model):
     # queued, active, paused, stopping; finished, cancelled, expired
     state = models.CharField(max_length=10)
     stop_reason = models.CharField(max_length=300, blank=True)
+    # While stopping: the state it will end in (finished, cancelled, expired).
+    ends_as = models.CharField(max_length=10, blank=True)
     # resolved, not_resolved, unverified, no_action, aborted; empty until finished
     outcome = models.CharField(max_length=14, blank=True)
     phase = models.CharField(max_length=10, default="check")
@@ -172,6 +174,8 @@ class StepRun(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     worker = models.CharField(max_length=120, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
+    # What a worker is to do with an action: preview (ask the world what it would change) or apply.
+    stage = models.CharField(max_length=8, blank=True)
     # Set while a provider answered "not yet" (evaluation jobs): its own note of what it waits for.
     pending_note = models.CharField(max_length=300, blank=True)
     params = models.JSONField(null=True, blank=True)
@@ -181,6 +185,8 @@ class StepRun(models.Model):
     value = models.JSONField(null=True, blank=True)
     result = models.JSONField(null=True, blank=True)
     samples = models.BigIntegerField(null=True, blank=True)
+    # When the first attempt began: the step's own timeout counts from here.
+    t0 = models.DateTimeField(null=True, blank=True)
     observed_at = models.DateTimeField(null=True, blank=True)
     evidence_id = models.BigIntegerField(null=True, blank=True)
     overridden_by = models.CharField(max_length=120, blank=True)

@@ -14,6 +14,8 @@ class Note:
     body: str
     link: str
     key: str
+    # What belongs together for the reader, e.g. "INC-42": mail programs show it as one conversation.
+    thread: str = ""
 
 
 class Undelivered(Exception):

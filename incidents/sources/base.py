@@ -64,7 +64,7 @@ class Source:
 
     name: ClassVar[str]
     title: ClassVar[str]
-    # What the operator copies into the sender, with {url} to be filled in; and its language for the page.
+    # What the operator copies into the sender; `{url}` and `{token}` are to be replaced (not by str.format: braces).
     snippet: ClassVar[str] = ""
     # A body for the "send a test alert" button, in this sender's own form.
     sample: ClassVar[dict[str, Any]] = {}
@@ -72,6 +72,9 @@ class Source:
     def event_id(self, headers: dict[str, str], body: bytes) -> str:
         """The sender's id of this delivery, if it has one; headers have lower-case names."""
         return ""
+
+    def check_config(self, config: dict[str, Any]) -> None:
+        """Refuse a configuration of an endpoint that could not work. Raises Invalid."""
 
     def read(self, payload: Any, headers: dict[str, str], config: dict[str, Any], received_at: datetime) -> Reading:
         """Turn decoded JSON into our words. Pure: no database. Raises NotOfThisSource."""

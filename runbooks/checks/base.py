@@ -73,7 +73,7 @@ class Pending:
 
 
 class CheckError(Exception):
-    """The check could not measure: `reason` is a word for rows, the message a sentence; permanent ones are not retried."""
+    """The check could not measure: `reason` is a word for rows, the message a sentence; no retry if permanent."""
 
     def __init__(
         self, reason: str, sentence: str, *, permanent: bool = False, retry_after: float | None = None

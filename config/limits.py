@@ -1,0 +1,89 @@
+"""Refusing what is too big or too slow before Django reads a byte of it (nginx does the same in production)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+MAX_BYTES = 5 * 1024 * 1024
+MAX_SECONDS = 10.0
+
+Message = dict[str, Any]
+
+
+class Refused(Exception):
+    """A request that is not passed on: its status and the sentence that says why and what to do."""
+
+    def __init__(self, status: int, sentence: str, fix: str) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence, self.fix = status, sentence, fix
+
+
+TOO_BIG = Refused(413, "The body is larger than 5 MiB.", "Send fewer alerts in one request.")
+TOO_SLOW = Refused(408, "The body did not arrive within 10 seconds.", "Send it again.")
+GONE = Refused(400, "The sender left before the body was complete.", "Send it again.")
+
+
+async def read_body(scope: Message, receive: Any) -> bytes:
+    """The whole body, or Refused: a declared or actual size over 5 MiB, or more than 10 seconds of waiting."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > MAX_BYTES:
+            raise TOO_BIG
+    try:
+        async with asyncio.timeout(MAX_SECONDS):
+            parts: list[bytes] = []
+            size = 0
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise GONE
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > MAX_BYTES:
+                    raise TOO_BIG
+                if not message.get("more_body"):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise TOO_SLOW from None
+
+
+async def answer(send: Any, refused: Refused) -> None:
+    """Tell the sender, as problem+json, and close the connection: the rest of the body is not wanted."""
+    body = json.dumps(
+        {"type": "about:blank", "title": refused.sentence, "status": refused.status, "detail": refused.fix}
+    ).encode()
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body))]
+    headers += [(b"connection", b"close")]
+    if refused.status == 503:
+        headers += [(b"retry-after", b"2")]
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Limits:
+    """An ASGI application behind the limits; it gets the body in one piece."""
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+
+    async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+        """Read the body within the limits, then pass the request on."""
+        if scope["type"] != "http":
+            await self.application(scope, receive, send)
+            return
+        try:
+            body = await read_body(scope, receive)
+        except Refused as refused:
+            await answer(send, refused)
+            return
+        given = False
+
+        async def replay() -> Message:
+            nonlocal given
+            if given:
+                return dict(await receive())
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.application(scope, replay, send)

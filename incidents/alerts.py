@@ -1,0 +1,157 @@
+"""Alerts: what senders told, folded into one row per alert, then attached to incidents.
+
+Storms repeat a few alerts thousands of times from many workers. So every delivery is one sorted multi-row upsert, which
+locks the rows in the same order everywhere (no deadlock) and counts in the database (none lost); it answers with the
+rows as they were, locked, and only rows that change are written a second time. Lock order: alerts, the lock for opening
+incidents, incidents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from catalog.models import Service
+from incidents import grouping
+from incidents.episodes import CHANGING, Find, Turn, new_row, turn
+from incidents.models import Alert, Endpoint, Incident
+from incidents.sources.base import AlertNotice
+
+# Rows of one transaction: short enough for others to get their turn, and below SQLite's limit of variables.
+CHUNK = 500
+_TABLE = Alert._meta.db_table
+_FIELDS = [field for field in Alert._meta.concrete_fields if not field.primary_key]
+_COLUMNS = ", ".join(f'"{field.column}"' for field in _FIELDS)
+# What a repeat changes by itself. A delivery that was overtaken by a newer one must not look newer than that.
+_COUNT = f"""
+    seen_count = {_TABLE}.seen_count + excluded.seen_count,
+    last_seen_at = CASE WHEN {_TABLE}.last_seen_at > excluded.last_seen_at
+        THEN {_TABLE}.last_seen_at ELSE excluded.last_seen_at END,
+    last_delivery_id = CASE WHEN COALESCE({_TABLE}.last_delivery_id, 0) > COALESCE(excluded.last_delivery_id, 0)
+        THEN {_TABLE}.last_delivery_id ELSE excluded.last_delivery_id END"""
+_REPLACE = ", ".join(f'"{field.column}" = excluded."{field.column}"' for field in _FIELDS if field.attname in CHANGING)
+
+
+@dataclass(frozen=True)
+class Touched:
+    """One alert after a delivery: what runbooks need to decide whether to start.
+
+    `opened_episode`: it began to fire (anew). `changed_status`: it fires, stopped, was acknowledged … since this
+    delivery. When a delivery is applied again after a crash, both are told again; whoever acts on them acts once per
+    episode and status. `opened_incident`: the incident was opened by this delivery.
+    """
+
+    alert: Alert
+    opened_episode: bool
+    changed_status: bool
+    incident: Incident | None
+    opened_incident: bool
+
+
+def apply(
+    endpoint: Endpoint, notices: Sequence[AlertNotice], *, delivery_id: int | None, now: datetime
+) -> list[Touched]:
+    """Fold the notices of one delivery into the alerts, attach new episodes to incidents, write the timelines.
+
+    At most 500 alerts a transaction; applying the same delivery again counts nothing twice. The result is sorted by
+    dedup key, one entry per alert.
+    """
+    told: dict[str, list[AlertNotice]] = {}
+    for notice in notices:
+        told.setdefault(notice.dedup_key, []).append(notice)
+    keys = sorted(told)
+    touched: list[Touched] = []
+    for start in range(0, len(keys), CHUNK):
+        chunk = {key: told[key] for key in keys[start : start + CHUNK]}
+        try:
+            with transaction.atomic():
+                touched += _apply(endpoint, chunk, delivery_id=delivery_id, now=now, opening=False)
+        except grouping.MustOpen:
+            # An incident has to be opened: from the start again, in the order that opening needs its locks.
+            with transaction.atomic():
+                touched += _apply(endpoint, chunk, delivery_id=delivery_id, now=now, opening=True)
+    return touched
+
+
+def _apply(
+    endpoint: Endpoint, told: dict[str, list[AlertNotice]], *, delivery_id: int | None, now: datetime, opening: bool
+) -> list[Touched]:
+    find = _services(endpoint, {notice.service or "" for notices in told.values() for notice in notices})
+    counted: set[str] = set()
+    if delivery_id is not None:
+        counted = set(
+            Alert.objects.filter(endpoint=endpoint, dedup_key__in=list(told), last_delivery_id=delivery_id).values_list(
+                "dedup_key", flat=True
+            )
+        )
+    counts = {key: 0 if key in counted else len(told[key]) for key in told}
+    rows = _upsert(
+        [
+            new_row(endpoint, told[key][0], count=counts[key], delivery_id=delivery_id, now=now, find=find)
+            for key in told
+        ],
+        _COUNT,
+        returning=True,
+    )
+    turns: list[Turn] = []
+    for row in sorted(rows, key=lambda alert: alert.dedup_key):
+        row.endpoint = endpoint
+        turns.append(
+            turn(row, told[row.dedup_key], count=counts[row.dedup_key], delivery_id=delivery_id, now=now, find=find)
+        )
+    placed = grouping.place(endpoint, turns, now=now, opening=opening)
+    _upsert([found.alert for found in turns if found.is_dirty], _REPLACE, returning=False)
+    grouping.tell(endpoint, turns, placed, delivery_id=delivery_id, now=now)
+    return _touched(turns, placed)
+
+
+def _touched(turns: list[Turn], placed: grouping.Placed) -> list[Touched]:
+    missing = {found.alert.incident_id for found in turns} - placed.incidents.keys() - {None}
+    incidents = placed.incidents | Incident.objects.in_bulk(list(missing)) if missing else placed.incidents
+    return [
+        Touched(
+            alert=found.alert,
+            opened_episode=found.opened,
+            changed_status=found.changed,
+            incident=incidents.get(found.alert.incident_id or 0),
+            opened_incident=found.alert.incident_id in placed.opened,
+        )
+        for found in turns
+    ]
+
+
+def _services(endpoint: Endpoint, names: set[str]) -> Find:
+    """How names are understood here: as services of the endpoint's team and of no other, whatever a label says."""
+    slugs = {name.lower() for name in names if name}
+    known = {row.slug: row for row in Service.objects.filter(team=endpoint.team_id, slug__in=slugs)} if slugs else {}
+
+    def find(name: str) -> Service | None:
+        return known.get(name.lower()) if name else endpoint.service
+
+    return find
+
+
+def _upsert(rows: Iterable[Alert], update: str, *, returning: bool) -> list[Alert]:
+    """One INSERT … ON CONFLICT of all rows, which the caller gives sorted by key and once each."""
+    values: list[Any] = []
+    count = 0
+    for row in rows:
+        count += 1
+        values += [field.get_db_prep_save(field.pre_save(row, add=False), connection) for field in _FIELDS]
+    if not count:
+        return []
+    one = f"({', '.join(['%s'] * len(_FIELDS))})"
+    sql = (
+        # Names of our own columns only; every value is a parameter.
+        f"INSERT INTO {_TABLE} ({_COLUMNS}) VALUES {', '.join([one] * count)} "  # noqa: S608
+        f"ON CONFLICT (endpoint_id, dedup_key) DO UPDATE SET {update}"
+    )
+    if returning:
+        return list(Alert.objects.raw(f"{sql} RETURNING *", values))
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+    return []

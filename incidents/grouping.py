@@ -1,0 +1,294 @@
+"""Which incident an alert belongs to, and what the incident's timeline says of it.
+
+Alerts of one service make one incident. Without a known service they are kept together by the service's name as sent,
+else by the name of the rule, within their endpoint: sixty alerts of one rule are one incident, not sixty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q
+
+from catalog.actors import ALERT
+from incidents import evidence, lifecycle, timeline
+from incidents.episodes import SEVERITY_OF, Turn
+from incidents.models import Alert, Endpoint, Evidence, Incident
+
+# More open incidents than this, opened by one endpoint, are a flood: one incident collects the rest (endpoint
+# configuration `max_open_incidents`; the default is the design's, promises I13).
+OPEN_CAP = 500
+# An incident with more alerts than this tells of further ones at 100, 1,000 … only.
+DETAILED = 20
+_TYPES = dict(Incident.TYPES)
+_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_CLOSED = ["resolved", "closed"]
+
+
+class MustOpen(Exception):
+    """An incident must be opened, and the lock for that has to be taken before any incident's."""
+
+
+@dataclass
+class Placed:
+    """The incidents that one transaction touches, locked, by id; and the ids of those it opened."""
+
+    incidents: dict[int, Incident] = field(default_factory=dict)
+    opened: set[int] = field(default_factory=set)
+
+
+def group_key(endpoint: Endpoint, alert: Alert) -> str:
+    """What makes alerts one incident, within the endpoint's team."""
+    if alert.service is not None:
+        return f"service:{alert.service.slug}"
+    name = alert.labels.get("alertname") or alert.title or alert.dedup_key
+    key = f"endpoint:{endpoint.pk}:{f'service:{alert.service_name}' if alert.service_name else name}"
+    return key if len(key) <= 600 else f"{key[:500]}…{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def shown(title: str, length: int = 200) -> str:
+    """A foreign title fit for our sentences: one line, and controls that turn the direction of text made visible."""
+    visible = _INVISIBLE.sub(lambda found: f"\\u{ord(found.group()):04x}", " ".join(title.split()))
+    return visible if len(visible) <= length else visible[: length - 1] + "…"
+
+
+def place(endpoint: Endpoint, turns: list[Turn], *, now: datetime, opening: bool) -> Placed:
+    """Lock the incidents concerned and give every opened episode its incident, opening those that do not exist.
+
+    Raises MustOpen when one must be opened and `opening` is false.
+    """
+    placed = Placed()
+    opened = [found for found in turns if found.opened and not found.again]
+    linked = {
+        found.alert.incident_id
+        for found in turns
+        if found.alert.incident_id and not found.again and (found.changed or found.worsened or _milestones(found))
+    }
+    if not opened and not linked:
+        return placed
+    keys = {group_key(endpoint, found.alert) for found in opened}
+    if opening:
+        lifecycle.lock_numbers()
+    services = {found.alert.service_id for found in opened if found.alert.service_id}
+    wanted = Q(group_key__in=[*keys, _storm_key(endpoint)]) | Q(service__in=services, is_drill=False)
+    rows = Incident.objects.select_for_update().filter(
+        Q(pk__in=linked) | (Q(team=endpoint.team_id) & ~Q(state__in=_CLOSED) & wanted) if opened else Q(pk__in=linked)
+    )
+    placed.incidents = {row.pk: row for row in rows.order_by("pk")}
+    # The worst alert gives a new incident its title and severity.
+    for found in sorted(opened, key=lambda one: (SEVERITY_OF[one.alert.severity], one.alert.starts_at)):
+        incident = _find(placed, endpoint, found.alert)
+        if incident is None:
+            if not opening:
+                raise MustOpen
+            incident = _open(placed, endpoint, found.alert)
+        found.alert.incident = incident
+    return placed
+
+
+def _find(placed: Placed, endpoint: Endpoint, alert: Alert) -> Incident | None:
+    is_open = [row for row in placed.incidents.values() if row.team_id == endpoint.team_id and row.is_open]
+    key = group_key(endpoint, alert)
+    same_key = next((row for row in is_open if row.group_key == key), None)
+    if same_key is not None or alert.service_id is None:
+        return same_key
+    # One declared by hand, or bound to the service later, is about the same trouble.
+    of_service = [row for row in is_open if row.service_id == alert.service_id and not row.is_drill]
+    return min(of_service, key=lambda row: row.number, default=None)
+
+
+def _open(placed: Placed, endpoint: Endpoint, alert: Alert) -> Incident:
+    key, title = group_key(endpoint, alert), alert.title or alert.dedup_key
+    if alert.service_id is None and _is_storm(endpoint):
+        storm = next(
+            (row for row in placed.incidents.values() if row.is_open and row.group_key == _storm_key(endpoint)), None
+        )
+        if storm is not None:
+            return storm
+        key, title = _storm_key(endpoint), f"Alert storm from {endpoint.name}: over {_cap(endpoint)} open incidents"
+    kind = alert.labels.get("kind", "")
+    incident = lifecycle.declare(
+        team=endpoint.team,
+        title=shown(title, 500),
+        severity=SEVERITY_OF[alert.severity],
+        actor=ALERT,
+        service=alert.service,
+        incident_type=kind if kind in _TYPES else "other",
+        started_at=alert.starts_at if alert.starts_at <= alert.last_seen_at else None,
+        group_key=key,
+        unrouted=alert.service_id is None,
+    )
+    placed.incidents[incident.pk] = incident
+    placed.opened.add(incident.pk)
+    return incident
+
+
+def _storm_key(endpoint: Endpoint) -> str:
+    return f"storm:endpoint:{endpoint.pk}"
+
+
+def _cap(endpoint: Endpoint) -> int:
+    cap = endpoint.config.get("max_open_incidents")
+    return cap if isinstance(cap, int) and cap > 0 else OPEN_CAP
+
+
+def _is_storm(endpoint: Endpoint) -> bool:
+    mine = Incident.objects.filter(team=endpoint.team_id, group_key__startswith=f"endpoint:{endpoint.pk}:")
+    return mine.exclude(state__in=_CLOSED).count() >= _cap(endpoint)
+
+
+def _milestones(found: Turn) -> int:
+    """The power of ten (10, 100 …) that the count of tellings has just reached; 0 for none."""
+    return _passed(found.alert.seen_count - found.count, found.alert.seen_count, 10)
+
+
+def _passed(before: int, after: int, first: int) -> int:
+    reached, mark = 0, first
+    while mark <= after:
+        if before < mark:
+            reached = mark
+        mark *= 10
+    return reached
+
+
+def tell(endpoint: Endpoint, turns: list[Turn], placed: Placed, *, delivery_id: int | None, now: datetime) -> None:
+    """Write what happened on each incident's timeline, summarised: a batch is one entry, a repeat is none."""
+    for incident in placed.incidents.values():
+        mine = [found for found in turns if found.alert.incident_id == incident.pk and not found.again]
+        if mine:
+            _tell_one(endpoint, incident, mine, delivery_id=delivery_id)
+
+
+def _tell_one(endpoint: Endpoint, incident: Incident, mine: list[Turn], *, delivery_id: int | None) -> None:
+    opened = [found for found in mine if found.opened]
+    if opened:
+        total = Alert.objects.filter(incident=incident).count()
+        mark = _passed(total - len(opened), total, 100)
+        if total - len(opened) < DETAILED:
+            _tell_fired(endpoint, incident, opened, delivery_id=delivery_id)
+        elif mark:
+            _record(incident, f"{mark:,} alerts have joined this incident by now.", opened, delivery_id)
+    _raise_severity(incident, [found for found in mine if found.opened or found.worsened])
+    for status, sentence in _NEWS.items():
+        changed = [found for found in mine if found.changed and not found.opened and found.alert.status == status]
+        if changed:
+            _record(incident, sentence.format(_titles(changed)), changed, delivery_id)
+    for found in mine:
+        if not found.opened and (mark := _milestones(found)):
+            _record(incident, f"Reported {mark:,} times by now: {shown(found.alert.title)}.", [found], delivery_id)
+    _tell_stopped(incident, [found for found in mine if found.alert.status == "resolved"], delivery_id=delivery_id)
+
+
+_NEWS = {
+    "firing": "Fires again: {}.",
+    "acknowledged": "Acknowledged at the sender: {}. That acknowledges nothing here.",
+    "suppressed": "Muted at the sender: {}. It counts as neither firing nor stopped.",
+    "no_data": "The sender has no data for: {}. It counts as neither firing nor stopped.",
+}
+
+
+def _tell_fired(endpoint: Endpoint, incident: Incident, opened: list[Turn], *, delivery_id: int | None) -> None:
+    worst = min((found.alert for found in opened), key=lambda alert: SEVERITY_OF[alert.severity])
+    since = min(found.alert.starts_at for found in opened)
+    again = sum(found.alert.episode > 1 for found in opened)
+    what = "Alert firing" if len(opened) == 1 else f"{len(opened)} alerts firing"
+    parts = [f"severity {worst.severity}", f"since {since:%Y-%m-%d %H:%M:%S} UTC", f"from {shown(endpoint.name, 80)}"]
+    if worst.service_id is None and worst.service_name:
+        parts.append(f"the service {shown(worst.service_name, 80)!r} is not in the catalog")
+    if again:
+        parts.append("firing anew after it had stopped" if len(opened) == 1 else f"{again} of them firing anew")
+    if any(found.late for found in opened):
+        parts.append("read late: it has stopped already")
+    if incident.state == "mitigated":
+        parts.append("although the incident is marked as mitigated")
+    text = f"{what}: {_titles(opened)} ({'; '.join(parts)})."
+    proof = evidence.store(
+        incident_id=incident.pk,
+        kind="alert",
+        summary=text,
+        provider=endpoint.source,
+        source=f"{endpoint.source}: {endpoint.name}"[:200],
+        observed_at=since,
+        value=_number(worst.labels.get("value")),
+        result={"alerts": [_facts(found.alert) for found in opened[:50]], "count": len(opened)},
+    )
+    _record(incident, text, opened, delivery_id, proof=proof)
+
+
+def _raise_severity(incident: Incident, turns: list[Turn]) -> None:
+    worst = min((found.alert for found in turns), key=lambda alert: SEVERITY_OF[alert.severity], default=None)
+    if worst is None or SEVERITY_OF[worst.severity] >= incident.severity:
+        return
+    was, incident.severity = incident.severity, SEVERITY_OF[worst.severity]
+    incident.save(update_fields=["severity"])
+    why = f"an alert is {worst.severity}, {shown(worst.title)}"
+    text = f"The severity was raised from SEV{was} to SEV{incident.severity}: {why}."
+    data = {"severity": incident.severity, "severity_was": was}
+    timeline.record(incident, kind="state", actor=ALERT, text=text, data=data, pinned=True)
+
+
+def _tell_stopped(incident: Incident, stopped: list[Turn], *, delivery_id: int | None) -> None:
+    stopped = [found for found in stopped if found.changed or found.late]
+    if not stopped:
+        return
+    alerts = Alert.objects.filter(incident=incident)
+    total, left = alerts.count(), alerts.exclude(status="resolved").count()
+    if left == 0:
+        what = f"The alert has stopped: {_titles(stopped)}." if total == 1 else f"All {total:,} alerts have stopped."
+        stays = " The incident stays as it is until a person moves it." if incident.is_open else ""
+        _record(incident, what + stays, stopped, delivery_id, pinned=True, all_stopped=True)
+    elif total <= DETAILED or len(stopped) >= DETAILED:
+        what = "Alert stopped" if len(stopped) == 1 else f"{len(stopped)} alerts stopped"
+        _record(incident, f"{what}: {_titles(stopped)}; {left:,} not yet.", stopped, delivery_id)
+
+
+def _record(
+    incident: Incident,
+    text: str,
+    turns: list[Turn],
+    delivery_id: int | None,
+    *,
+    proof: Evidence | None = None,
+    pinned: bool = False,
+    all_stopped: bool = False,
+) -> None:
+    data: dict[str, Any] = {
+        "alerts": [str(found.alert.uuid) for found in turns[:50]],
+        "count": len(turns),
+        "delivery": delivery_id,
+        "status": turns[0].alert.status,
+    }
+    if all_stopped:
+        data["all_stopped"] = True
+    cited = [proof] if proof is not None else []
+    timeline.record(incident, kind="alert", actor=ALERT, text=text, data=data, evidence=cited, pinned=pinned)
+
+
+def _titles(turns: list[Turn]) -> str:
+    """The titles, the most frequent first, at most three."""
+    counts = Counter(shown(found.alert.title or found.alert.dedup_key) for found in turns).most_common()
+    named = "; ".join(f"{title} (×{times})" if times > 1 else title for title, times in counts[:3])
+    return named if len(counts) <= 3 else f"{named}; and {len(counts) - 3} other titles"
+
+
+def _facts(alert: Alert) -> dict[str, Any]:
+    return {
+        "title": alert.title,
+        "severity": alert.severity,
+        "dedup_key": alert.dedup_key,
+        "starts_at": alert.starts_at.isoformat(),
+        "labels": alert.labels,
+        "links": alert.links,
+    }
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,222 @@
+"""Deliveries: bytes stored before anything else is done with them, then read, then finished or rejected.
+
+Taking a delivery in needs the database and nothing else. What it says is read later, by a worker, as often as it takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, Q
+
+from catalog import permissions
+from catalog.actors import Actor
+from catalog.permissions import Permission
+from common import clock
+from common.errors import Conflict
+from common.faults import crashpoint
+from common.secrets import MASK, SECRET_HEADERS, decrypt, encrypt, redact, redact_json
+from incidents import bounds
+from incidents.bodies import Unparsed, read_json
+from incidents.endpoints import token_of
+from incidents.models import Alert, Delivery, Endpoint
+from incidents.sources import SOURCES
+from incidents.sources.base import AlertNotice, NotOfThisSource, Reading
+
+__all__ = ["NotOfThisSource", "Unparsed", "accept", "claim", "due", "finish", "read_delivery", "reject", "replay"]
+
+log = logging.getLogger(__name__)
+# A body that comes again within this time is the sender's retry (design decision 19).
+SAME_BODY = timedelta(minutes=10)
+# After so many tries a delivery is rejected as `internal`, visible and replayable.
+ATTEMPTS = 3
+_HEADERS, _HEADER_BYTES = 64, 1024
+_SECRET_HEADER = re.compile(r"token|secret|api-?key|password|signature|credential")
+
+
+def accept(endpoint: Endpoint, *, body: bytes, headers: dict[str, str], content_type: str) -> tuple[Delivery, bool]:
+    """Store one delivery, committed when this returns; the flag says that it was here before and nothing was added.
+
+    A duplicate has the sender's event id of an earlier delivery or, from senders without ids, the bytes of one of the
+    last ten minutes. The latter is taken for news after all when what it says has changed since: firing, resolved and
+    firing again may be the same bytes. Must be called outside any transaction: the commit is what the sender is told.
+    """
+    lowered = {name.lower(): value for name, value in headers.items()}
+    event_id = _event_id(SOURCES.get(endpoint.source).event_id(lowered, body))
+    sha256 = hashlib.sha256(body).hexdigest()
+    now = clock.now()
+    row = Delivery(
+        endpoint=endpoint,
+        received_at=now,
+        event_id=event_id,
+        body_sha256=sha256,
+        body_encrypted=encrypt(body),
+        size=len(body),
+        content_type=_plain(content_type)[:100],
+        headers=_redacted_headers(lowered),
+    )
+    try:
+        with transaction.atomic(durable=True):
+            _one_at_a_time(endpoint, sha256)
+            earlier = _earlier(endpoint, event_id=event_id, sha256=sha256, now=now)
+            if earlier is not None:
+                return earlier, True
+            row.save(force_insert=True)
+            crashpoint("W2")
+    except IntegrityError:
+        # Two senders' retries with one event id at the same moment: the unique index let the other one through.
+        twin = Delivery.objects.filter(endpoint=endpoint, event_id=event_id, replay_of=None).first()
+        if not event_id or twin is None:
+            raise
+        return twin, True
+    return row, False
+
+
+def _one_at_a_time(endpoint: Endpoint, sha256: str) -> None:
+    # SQLite's transactions are serial anyway. On PostgreSQL two equal bodies at once would not see each other.
+    if connection.vendor == "postgresql":
+        key = int.from_bytes(hashlib.sha256(f"{endpoint.pk}:{sha256}".encode()).digest()[:8], "big", signed=True)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+
+
+def _earlier(endpoint: Endpoint, *, event_id: str, sha256: str, now: datetime) -> Delivery | None:
+    own = Delivery.objects.filter(endpoint=endpoint, replay_of=None).defer("body_encrypted")
+    if event_id:
+        return own.filter(event_id=event_id).first()
+    same = own.filter(body_sha256=sha256, received_at__gt=now - SAME_BODY).order_by("-id").first()
+    if same is None or not Delivery.objects.filter(endpoint=endpoint, id__gt=same.pk).exists():
+        return same
+    return None if _overtaken(same) else same
+
+
+def _overtaken(same: Delivery) -> bool:
+    if same.status == "received" or len(same.alerts) > 500:
+        return True
+    said = {str(item["dedup_key"]): str(item["status"]) for item in same.alerts}
+    rows = Alert.objects.filter(endpoint_id=same.endpoint_id, dedup_key__in=said).values_list("dedup_key", "status")
+    return any(status != said[key] for key, status in rows)
+
+
+def read_delivery(delivery: Delivery) -> Reading:
+    """What a delivery says, in our words and within our limits. Raises Unparsed or NotOfThisSource with a sentence."""
+    payload, notes = read_json(decrypt(delivery.body_encrypted))
+    source = SOURCES.get(delivery.endpoint.source)
+    reading = source.read(payload, delivery.headers, delivery.endpoint.config, delivery.received_at)
+    return bounds.bound(
+        Reading(
+            kind=reading.kind,
+            alerts=reading.alerts,
+            changes=reading.changes,
+            notes=[*notes, *reading.notes],
+            reason=reading.reason,
+        ),
+        received_at=delivery.received_at,
+    )
+
+
+def claim(delivery_id: int, *, seconds: int) -> Delivery | None:
+    """Take an unfinished delivery for some seconds, counting the attempt; None when it is done or another has it."""
+    now = clock.now()
+    taken = (
+        Delivery.objects.filter(pk=delivery_id, status="received")
+        .filter(Q(lease_until=None) | Q(lease_until__lt=now))
+        .update(lease_until=now + timedelta(seconds=seconds), attempts=F("attempts") + 1)
+    )
+    if not taken:
+        return None
+    return Delivery.objects.select_related("endpoint__team", "endpoint__service").get(pk=delivery_id)
+
+
+def due(limit: int, *, received_before: datetime | None = None) -> list[int]:
+    """Ids of deliveries that nobody works on, oldest first: the queue of record."""
+    now = clock.now()
+    waiting = Delivery.objects.filter(status="received").filter(Q(lease_until=None) | Q(lease_until__lt=now))
+    if received_before is not None:
+        waiting = waiting.filter(received_at__lt=received_before)
+    return list(waiting.order_by("id").values_list("id", flat=True)[:limit])
+
+
+def finish(delivery: Delivery, *, kind: str, alerts: Iterable[AlertNotice], notes: list[str], reason: str = "") -> None:
+    """Mark it processed, with the normalized alerts for the delivery log."""
+    _end(delivery, "processed", kind=kind, alerts=[normalized(notice) for notice in alerts], notes=notes, reason=reason)
+
+
+def reject(delivery: Delivery, reason: str) -> None:
+    """Mark it rejected with the reason; it shows as an unparsed alert, and can be replayed."""
+    _end(delivery, "rejected", kind="error", alerts=[], notes=delivery.notes, reason=reason)
+
+
+def _end(
+    delivery: Delivery, status: str, *, kind: str, alerts: list[dict[str, Any]], notes: list[str], reason: str
+) -> None:
+    delivery.status, delivery.kind, delivery.alerts = status, kind, alerts
+    delivery.notes = [redact(_plain(note))[:500] for note in notes]
+    delivery.reason = redact(_plain(reason))[:500]
+    delivery.processed_at, delivery.lease_until = clock.now(), None
+    delivery.save(update_fields=["status", "kind", "alerts", "notes", "reason", "processed_at", "lease_until"])
+
+
+def replay(delivery: Delivery, *, actor: Actor) -> Delivery:
+    """A new delivery with the same bytes, to be processed anew; the caller sends the hint."""
+    if actor.user is not None:
+        permissions.require(actor, Permission.CONFIGURE, delivery.endpoint.team)
+    if delivery.status == "received":
+        raise Conflict("This delivery is not processed yet.", fix="Wait until it is, then replay it.")
+    return Delivery.objects.create(
+        endpoint=delivery.endpoint,
+        received_at=clock.now(),
+        event_id=delivery.event_id,
+        body_sha256=delivery.body_sha256,
+        body_encrypted=bytes(delivery.body_encrypted),
+        size=delivery.size,
+        content_type=delivery.content_type,
+        headers=delivery.headers,
+        notes=[f"Replayed by {actor.label}."],
+        replay_of=delivery.pk,
+    )
+
+
+def normalized(notice: AlertNotice) -> dict[str, Any]:
+    """An alert with the field names of docs/guide/alerts.md, as the delivery log and the API show it."""
+    return asdict(notice) | {"starts_at": _iso(notice.starts_at), "ends_at": _iso(notice.ends_at)}
+
+
+def raw(delivery: Delivery, *, actor: Actor) -> bytes:
+    """The bytes as they came, for whoever may see secrets in them."""
+    permissions.require(actor, Permission.RAW_PAYLOADS, delivery.endpoint.team)
+    return decrypt(delivery.body_encrypted)
+
+
+def redacted(delivery: Delivery) -> str:
+    """The body as text, secrets masked, for everybody else."""
+    text = decrypt(delivery.body_encrypted).decode("utf-8", "replace").replace("\x00", "\ufffd")
+    return redact(text, (token_of(delivery.endpoint),))
+
+
+def _iso(at: datetime | None) -> str | None:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z") if at else None
+
+
+def _event_id(given: str) -> str:
+    plain = _plain(given).strip()
+    return plain if len(plain) <= 200 else hashlib.sha256(plain.encode("utf-8", "replace")).hexdigest()
+
+
+def _plain(text: str) -> str:
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _redacted_headers(headers: dict[str, str]) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    for name, value in list(headers.items())[:_HEADERS]:
+        secret = name in SECRET_HEADERS or _SECRET_HEADER.search(name)
+        kept[_plain(name)[:100]] = MASK if secret else redact_json(bounds.cut(_plain(value), _HEADER_BYTES))
+    return kept

@@ -1,0 +1,116 @@
+"""A postmortem for readers elsewhere: Markdown, a page to print, JSON."""
+
+from __future__ import annotations
+
+import html as _html
+from typing import Any
+
+from common import markdown as _markdown
+from incidents.models import ActionItem, Evidence, Postmortem, TimelineEntry
+from incidents.texts import utc
+
+
+def markdown(postmortem: Postmortem) -> str:
+    """The text as it is, with a foot that says which edition it is."""
+    return f"{postmortem.body.rstrip()}\n\n---\n\n{_foot(postmortem)}\n"
+
+
+def html(postmortem: Postmortem) -> str:
+    """A whole page to print or keep: no scripts, no styles but /static/print.css, safe HTML only."""
+    title = _html.escape(f"{postmortem.incident.key} postmortem")
+    body = _markdown.to_html(postmortem.body) if postmortem.body else "<p>There is no text yet.</p>"
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<title>{title}</title>\n<link rel="stylesheet" href="/static/print.css">\n</head>\n'
+        f"<body>\n<main>\n{body}\n</main>\n<footer><p>{_html.escape(_foot(postmortem))}</p></footer>\n</body>\n</html>\n"
+    )
+
+
+def data(postmortem: Postmortem) -> dict[str, Any]:
+    """Everything that a program may want: facts, text, whys, action items, timeline and evidence."""
+    incident = postmortem.incident
+    entries = TimelineEntry.objects.filter(incident=incident).order_by("seq")
+    evidence = Evidence.objects.filter(incident_id=incident.pk, number__isnull=False).order_by("number")
+    items = ActionItem.objects.filter(incident=incident).select_related("owner")
+    return {
+        "incident": incident.key,
+        "number": incident.number,
+        "title": incident.title,
+        "type": incident.incident_type,
+        "severity": incident.severity,
+        "is_drill": incident.is_drill,
+        "service": incident.service.slug if incident.service else None,
+        "team": incident.team.slug,
+        "times": {
+            name: _moment(getattr(incident, name))
+            for name in (
+                *("started_at", "onset_at", "detected_at", "acknowledged_at"),
+                *("mitigated_at", "resolved_at", "closed_at"),
+            )
+        },
+        "state": postmortem.state,
+        "owner": postmortem.owner.username if postmortem.owner else None,
+        "edition": postmortem.edition,
+        "due_at": _moment(postmortem.due_at),
+        "drafted_at": _moment(postmortem.drafted_at),
+        "published_at": _moment(postmortem.published_at),
+        "body": postmortem.body,
+        "whys": postmortem.whys,
+        "action_items": [item_data(item) for item in items],
+        "timeline": [
+            {
+                "number": f"T{entry.seq}",
+                "at": _moment(entry.at),
+                "kind": entry.kind,
+                "role": entry.role,
+                "text": entry.text,
+                "evidence": [f"E{number}" for number in entry.evidence],
+            }
+            for entry in entries
+        ],
+        "evidence": [
+            {
+                "number": row.key,
+                "kind": row.kind,
+                "step": row.step,
+                "provider": row.provider,
+                "verdict": row.verdict,
+                "summary": row.summary,
+                "value": row.value,
+                "unit": row.unit,
+                "samples": row.samples,
+                "query": row.query,
+                "window_from": _moment(row.window_from),
+                "window_to": _moment(row.window_to),
+                "sha256": row.sha256,
+            }
+            for row in evidence
+        ],
+    }
+
+
+def item_data(item: ActionItem) -> dict[str, Any]:
+    """One action item as the API and exports give it."""
+    return {
+        "id": str(item.uuid),
+        "title": item.title,
+        "kind": item.kind,
+        "priority": f"P{item.priority}",
+        "owner": item.owner.username,
+        "due_on": item.due_on.isoformat(),
+        "state": item.state,
+        "closing_check": item.closing_check,
+        "rule": item.rule,
+        "evidence": [f"E{number}" for number in item.evidence],
+        "reason": item.reason,
+    }
+
+
+def _foot(postmortem: Postmortem) -> str:
+    state = f"{postmortem.incident.key}, edition {postmortem.edition}, {postmortem.get_state_display()}"
+    return state + (f", published {utc(postmortem.published_at)}" if postmortem.published_at else "")
+
+
+def _moment(value: Any) -> str | None:
+    return value.isoformat() if value is not None else None

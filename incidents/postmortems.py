@@ -1,0 +1,307 @@
+"""The postmortem of an incident: its 48-hour clock, its draft, its editions and its way to being published."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from catalog import permissions
+from catalog.actors import ENGINE, Actor
+from catalog.models import Membership, User
+from catalog.permissions import Permission
+from common import clock
+from common.errors import Conflict, Invalid, NotFound
+from incidents import action_items, notices, postmortem_lint, timeline
+from incidents.citations import unsupported_sentences
+from incidents.models import ActionItem, Incident, Postmortem, PostmortemEdition
+from incidents.ownership import owner_of
+from incidents.postmortem_draft import compile_draft
+from incidents.postmortem_facts import gather
+from incidents.texts import span, utc
+
+__all__ = [
+    "assign",
+    "check_clocks",
+    "draft",
+    "save",
+    "set_state",
+    "start_clock",
+    "unsupported_sentences",
+    "wants_draft",
+]
+
+# Our rule, stricter than published practice (three calendar days for the highest severity).
+DUE_AFTER = timedelta(hours=48)
+TELL_AT_HOURS = (24, 44, 48)
+BODY_LENGTH = 400_000
+# The clock stops when the text is handed in for review.
+CLOCK_STATES = ("due", "draft")
+MOVES = {
+    "due": {"draft"},
+    "draft": {"in_review"},
+    "in_review": {"draft", "approved"},
+    "approved": {"draft", "published"},
+    "published": {"closed"},
+    "closed": set[str](),
+}
+
+
+def start_clock(incident: Incident, *, now: datetime) -> Postmortem:
+    """Start the 48 hours at mitigation, once; the owner is told at 24, 44 and 48 h. Safe to call again.
+
+    A draft made while the incident was open gets its 48 hours from mitigation, as long as nobody was told of the clock.
+    """
+    with transaction.atomic():
+        postmortem, new = Postmortem.objects.get_or_create(
+            incident=incident,
+            defaults={"owner": owner_of(incident), "clock_started_at": now, "due_at": now + DUE_AFTER},
+        )
+        if new:
+            text = f"Postmortem due {utc(postmortem.due_at)}. Owner: {_owner_label(postmortem)}."
+            told = {"change": "clock_started", "due_at": postmortem.due_at.isoformat()}
+            timeline.record(incident, kind="postmortem", actor=ENGINE, text=text, data=told)
+            return postmortem
+        row = _lock(postmortem)
+        mitigated = incident.mitigated_at
+        if mitigated and row.clock_started_at < mitigated and not row.told_hours and row.state in CLOCK_STATES:
+            row.clock_started_at, row.due_at = now, now + DUE_AFTER
+            _store(row, "clock_started_at", "due_at")
+    return row
+
+
+def draft(incident: Incident, *, actor: Actor, regenerate: bool = False) -> Postmortem:
+    """Write the draft from the timeline and the evidence, with the action items that the rules propose.
+
+    A text that somebody has edited is never replaced unseen: Conflict, unless `regenerate`, which keeps the edited text
+    as an edition and stores the new draft after it.
+    """
+    if actor.user is not None:
+        permissions.require(actor, Permission.EDIT_POSTMORTEM, incident.team)
+    with transaction.atomic():
+        now = clock.now()
+        postmortem = _lock(start_clock(incident, now=now))
+        if postmortem.state not in (*CLOCK_STATES, "in_review"):
+            raise Conflict(f"This postmortem is {postmortem.get_state_display()}; its text is settled.")
+        if _is_edited(postmortem) and not regenerate:
+            raise Conflict(
+                "The text was edited by hand since it was drafted.",
+                fix="Draft again with “keep my text as an edition” (regenerate), and compare the two.",
+                current=postmortem.body,
+                edition=postmortem.edition,
+            )
+        action_items.propose(incident, now=now)
+        compiled = compile_draft(gather(incident))
+        postmortem.whys = [dict(level) for level in compiled.whys]
+        postmortem.drafted_at = now
+        if postmortem.state == "due":
+            postmortem.state = "draft"
+        if compiled.body != postmortem.body:
+            _new_edition(postmortem, compiled.body, author=ENGINE.label, now=now)
+        _store(postmortem, "whys", "drafted_at", "state")
+        text = f"Postmortem drafted from the timeline (edition {postmortem.edition})."
+        told = {"change": "drafted", "edition": postmortem.edition}
+        timeline.record(incident, kind="postmortem", actor=actor, text=text, data=told)
+    return postmortem
+
+
+def save(postmortem: Postmortem, *, body: str, edition: int, actor: Actor) -> Postmortem:
+    """Store an edited text that was made from `edition`; Conflict with the current text when that is not the newest."""
+    incident = postmortem.incident
+    if actor.user is not None:
+        permissions.require(actor, Permission.EDIT_POSTMORTEM, incident.team)
+    body = body.replace("\r\n", "\n").replace("\x00", "\ufffd").strip() + "\n"
+    if len(body) > BODY_LENGTH:
+        raise Invalid(
+            f"The text has {len(body)} characters.",
+            fix=f"At most {BODY_LENGTH} fit; attach long logs as evidence.",
+            fields={"body": "Too long."},
+        )
+    with transaction.atomic():
+        row = _lock(postmortem)
+        if row.edition != edition:
+            last = row.editions.first()
+            who = last.author if last else "somebody"
+            raise Conflict(
+                f"{who} saved edition {row.edition} while you were editing edition {edition}.",
+                fix="Your text is kept in the form: compare, then save again.",
+                current=row.body,
+                edition=row.edition,
+            )
+        if row.state == "closed":
+            raise Conflict("This postmortem is closed; its text stays as it is.", current=row.body, edition=row.edition)
+        if row.state in ("approved", "published") and actor.user is not None:
+            permissions.require(actor, Permission.PUBLISH_POSTMORTEM, incident.team)
+        if body == row.body:
+            return row
+        _new_edition(row, body, author=actor.label, now=clock.now())
+        if row.state == "due":
+            row.state = "draft"
+        _store(row, "state")
+        text, told = f"Postmortem edited (edition {row.edition}).", {"change": "edited", "edition": row.edition}
+        timeline.record(incident, kind="postmortem", actor=actor, text=text, data=told)
+    return row
+
+
+def set_state(postmortem: Postmortem, state: str, *, actor: Actor, reason: str = "") -> Postmortem:
+    """Move it on: draft, in_review, approved, published, closed; or back to draft.
+
+    Review needs a text without blocking findings, or a reason. Approval is not the owner's own to give; where one
+    person may do all (BACKSTOP_TWO_PERSON=off) it is noted. Closing needs every action item done or declined.
+    """
+    incident = postmortem.incident
+    if actor.user is not None:
+        high = state in ("approved", "published", "closed")
+        permissions.require(actor, Permission.PUBLISH_POSTMORTEM if high else Permission.EDIT_POSTMORTEM, incident.team)
+    with transaction.atomic():
+        row = _lock(postmortem)
+        if state not in MOVES[row.state]:
+            allowed = ", ".join(sorted(MOVES[row.state])) or "nowhere"
+            raise Conflict(
+                f"This postmortem is {row.get_state_display()}; from here it goes to: {allowed}.", state=row.state
+            )
+        now, told = clock.now(), {"change": state, "from": row.state, "reason": reason[:500]}
+        note = _guard(row, state, actor=actor, reason=reason)
+        if note:
+            told["override"] = note
+        row.state = state
+        if state == "published":
+            row.published_at = now
+        _store(row, "state", "published_at")
+        text = f"Postmortem {row.get_state_display()}." + (f" {note}" if note else "")
+        text += f" Reason: {reason[:500]}" if reason else ""
+        timeline.record(incident, kind="postmortem", actor=actor, text=text, data=told)
+    return row
+
+
+def assign(postmortem: Postmortem, *, owner: User, actor: Actor) -> Postmortem:
+    """Give it to another person of the team."""
+    incident = postmortem.incident
+    if actor.user is not None:
+        permissions.require(actor, Permission.EDIT_POSTMORTEM, incident.team)
+    if not owner.is_active or not Membership.objects.filter(user=owner, team=incident.team).exists():
+        raise Invalid(
+            f"The owner must be an active member of team {incident.team.slug}.",
+            fields={"owner": "Choose a member of the team."},
+        )
+    with transaction.atomic():
+        row = _lock(postmortem)
+        if row.owner_id == owner.pk:
+            return row
+        before = _owner_label(row)
+        row.owner = owner
+        _store(row, "owner")
+        text = f"Postmortem given to {owner.label}, before: {before}."
+        told = {"change": "assigned", "owner": owner.username}
+        timeline.record(incident, kind="postmortem", actor=actor, text=text, data=told)
+    return row
+
+
+def check_clocks(now: datetime) -> list[Postmortem]:
+    """Tell owners whose clocks have run 24, 44 or 48 hours, each hour once; at 48 the team hears it too.
+
+    After a long standstill only the latest hour is told. Drills run no clock. Gives the postmortems told of.
+    """
+    told = []
+    begun = now - timedelta(hours=TELL_AT_HOURS[0])
+    late = Postmortem.objects.filter(state__in=CLOCK_STATES, clock_started_at__lte=begun, incident__is_drill=False)
+    for postmortem in late.select_related("incident", "owner"):
+        if TELL_AT_HOURS[-1] in postmortem.told_hours:
+            continue
+        with transaction.atomic():
+            row = _lock(postmortem)
+            passed = [hour for hour in TELL_AT_HOURS if now >= row.clock_started_at + timedelta(hours=hour)]
+            if row.state not in CLOCK_STATES or not passed or passed[-1] in row.told_hours:
+                continue
+            row.told_hours = passed
+            _store(row, "told_hours")
+            _tell_of_clock(row, passed[-1], now)
+            told.append(row)
+    return told
+
+
+def of_incident(incident: Incident) -> Postmortem:
+    """The postmortem of an incident; NotFound before its clock has started."""
+    found = Postmortem.objects.filter(incident=incident).select_related("incident", "owner").first()
+    if found is None:
+        raise NotFound(f"{incident.key} has no postmortem yet.", fix="It begins at mitigation, or with a first draft.")
+    return found
+
+
+def wants_draft(postmortem: Postmortem) -> bool:
+    """Whether one click may draft it without asking about edited text."""
+    return postmortem.state in CLOCK_STATES and not _is_edited(postmortem)
+
+
+def _lock(postmortem: Postmortem) -> Postmortem:
+    # Lock order: the incident first, as everywhere.
+    Incident.objects.select_for_update().filter(pk=postmortem.incident_id).first()
+    rows = Postmortem.objects.select_for_update(of=("self",)).select_related("incident", "owner")
+    return rows.get(pk=postmortem.pk)
+
+
+def _store(row: Postmortem, *fields: str) -> None:
+    row.version = F("version") + 1
+    row.save(update_fields=[*fields, "version"])
+    row.refresh_from_db(fields=["version"])
+
+
+def _new_edition(row: Postmortem, body: str, *, author: str, now: datetime) -> None:
+    row.body, row.edition = body, row.edition + 1
+    PostmortemEdition.objects.create(postmortem=row, number=row.edition, body=body, author=author[:120], saved_at=now)
+    row.save(update_fields=["body", "edition"])
+
+
+def _is_edited(row: Postmortem) -> bool:
+    last = row.editions.first()
+    return last is not None and last.author != ENGINE.label
+
+
+def _guard(row: Postmortem, state: str, *, actor: Actor, reason: str) -> str:
+    """Conflict when the move is not allowed yet; else what must be noted about it."""
+    if state == "in_review":
+        if not row.body.strip():
+            raise Conflict("There is no text to review yet.", fix="Draft it first.")
+        found = postmortem_lint.blocking(postmortem_lint.findings(row.body))
+        if found and not reason.strip():
+            raise Conflict(
+                f"{len(found)} finding{'s' if len(found) > 1 else ''} to go before review: {found[0].message}",
+                fix="Change the text, or hand it in with a reason.",
+                findings=[one.data() for one in found],
+            )
+        return f"Handed in with {len(found)} open findings." if found else ""
+    if state == "approved" and actor.user is not None and row.owner_id == actor.user.pk:
+        if settings.BACKSTOP.two_person_on:
+            raise Conflict("The owner cannot approve their own postmortem.", fix="Ask another approver of the team.")
+        return "Approved by its owner (one-person mode)."
+    if state == "closed":
+        left = ActionItem.objects.filter(incident=row.incident, state__in=action_items.OPEN_STATES).count()
+        if left:
+            raise Conflict(
+                f"{left} action items are still open.", fix="Complete or decline them, each with its reason."
+            )
+    return ""
+
+
+def _owner_label(row: Postmortem) -> str:
+    return row.owner.label if row.owner else "nobody yet"
+
+
+def _tell_of_clock(row: Postmortem, hour: int, now: datetime) -> None:
+    incident, left = row.incident, row.due_at - now
+    what = f"postmortem due in {span(left)}" if left.total_seconds() > 0 else "postmortem overdue"
+    kind = f"postmortem_{hour}"
+    notices.tell(
+        team=incident.team,
+        kind=kind,
+        key=f"{incident.key}:{row.clock_started_at.isoformat()}",
+        subject=notices.subject(incident, what=what, asks="a reviewed text" if row.body else "a draft"),
+        body=notices.body(kind, incident=incident, postmortem=row, owner=_owner_label(row), left=left),
+        link=f"/postmortems/{incident.number}",
+        incident=incident,
+        users=[row.owner] if row.owner else [],
+        # Without an owner the team is the only one who can hear it.
+        to_team=hour == TELL_AT_HOURS[-1] or row.owner is None,
+    )

@@ -1,0 +1,72 @@
+"""GitHub's deployment_status webhooks: what was deployed where."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from incidents.sources import words
+from incidents.sources.base import ChangeNotice, NotOfThisSource, Reading, Source
+
+
+class GitHub(Source):
+    """GitHub repository webhook for deployments.
+
+    In the repository's settings add a webhook with this address, content type `application/json`, and the single event
+    *Deployment statuses*. Every status of a deployment tells the same change again; it never opens an incident. The
+    service is the deployment payload's `service`, else the repository's name.
+    """
+
+    name: ClassVar[str] = "github"
+    title: ClassVar[str] = "GitHub deployments"
+    snippet: ClassVar[str] = """gh api repos/OWNER/REPO/hooks -f name=web -F active=true \\
+  -f 'events[]=deployment_status' -f 'config[content_type]=json' -f 'config[url]={url}'
+"""
+    sample: ClassVar[dict[str, Any]] = {
+        "action": "created",
+        "deployment_status": {"state": "success", "environment": "production"},
+        "deployment": {"id": 1, "ref": "v1", "environment": "production"},
+        "repository": {"name": "example", "full_name": "example/example"},
+    }
+
+    def event_id(self, headers: dict[str, str], body: bytes) -> str:
+        """GitHub keeps the id when a delivery is sent again by hand."""
+        return headers.get("x-github-delivery", "")
+
+    def read(self, payload: Any, headers: dict[str, str], config: dict[str, Any], received_at: datetime) -> Reading:
+        """One change per deployment_status; ping is a test; other events are ignored."""
+        event = headers.get("x-github-event", "")
+        body = words.fields(payload)
+        if event == "ping" or (not event and "zen" in body):
+            return Reading(kind="test", reason="GitHub's ping.")
+        if event and event != "deployment_status":
+            return Reading(kind="ignored", reason=f"The GitHub event {event[:60]!r} says nothing about a deployment.")
+        status, deployment, repository = (
+            words.fields(body.get(name)) for name in ("deployment_status", "deployment", "repository")
+        )
+        repo = words.text(repository.get("full_name"))
+        state = words.text(status.get("state"))
+        if not repo or not state:
+            raise NotOfThisSource("A GitHub deployment message has deployment_status.state and repository.full_name.")
+        extra = words.fields(deployment.get("payload"))
+        ref = words.text(deployment.get("ref"))
+        environment = words.first(status.get("environment"), deployment.get("environment"))
+        number = words.text(deployment.get("id"))
+        return Reading(
+            kind="change",
+            changes=[
+                ChangeNotice(
+                    kind=words.text(config.get("kind")) or ("model" if extra.get("model_version") else "code"),
+                    summary=f"Deployment of {repo} {ref} to {environment}: {state}",
+                    subject=repo,
+                    version=ref,
+                    author=words.text(words.fields(status.get("creator")).get("login")),
+                    environment=environment,
+                    service=words.first(extra.get("service"), repository.get("name")) or None,
+                    link=next(iter(words.links([("ci", status.get("target_url"))])), {}).get("href", ""),
+                    external_id=f"{repo}#{number}"[:200] if number else "",
+                    labels=words.flat({"state": state, "sha": deployment.get("sha"), "task": deployment.get("task")}),
+                    occurred_at=words.moment(status.get("created_at")),
+                )
+            ],
+        )

@@ -1,0 +1,64 @@
+"""The templates of texts that leave as text: messages and postmortem drafts. Ours, never authored ones."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+_MARKS = re.compile(r"([\\`*\[\]<>|~])")
+# An underscore inside a word (`accuracy_drop`) is no emphasis and stays readable.
+_UNDERSCORE = re.compile(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
+# What would start a list, a heading or a fold if it came first on a line.
+_FIRST = re.compile(r"^([-+#=:?!]|\d{1,9}(?=[.)]))")
+
+
+def escaped(value: object) -> str:
+    """A value as Markdown text on one line: shown as it is, never as formatting and never as a citation."""
+    text = " ".join(str(value).split())
+    text = _UNDERSCORE.sub(r"\\_", _MARKS.sub(r"\\\1", text))
+    return _FIRST.sub(lambda m: f"{m.group(1)}\\" if m.group(1).isdigit() else f"\\{m.group(1)}", text)
+
+
+def utc(moment: datetime | None, form: str = "%Y-%m-%d %H:%M UTC") -> str:
+    """A moment in UTC, to the minute; `unknown` when there is none."""
+    return moment.astimezone(UTC).strftime(form) if moment else "unknown"
+
+
+def span(length: timedelta | None) -> str:
+    """A duration for people: `45 s`, `7 min`, `2 h 5 min`, `3 d 4 h`; `unknown` when there is none."""
+    if length is None:
+        return "unknown"
+    seconds = max(0, round(length.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min"
+    if seconds < 86400:
+        return f"{seconds // 3600} h" + (f" {seconds % 3600 // 60} min" if seconds % 3600 >= 60 else "")
+    return f"{seconds // 86400} d" + (f" {seconds % 86400 // 3600} h" if seconds % 86400 >= 3600 else "")
+
+
+def _environment() -> Environment:
+    # Plain text and Markdown, which the filter `md` escapes.
+    made = Environment(
+        loader=FileSystemLoader(settings.CHECKOUT / "templates"),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701  nothing here is HTML
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+    )
+    made.filters.update(md=escaped, utc=utc, span=span)
+    return made
+
+
+_made = _environment()
+
+
+def render(name: str, **context: Any) -> str:
+    """One of our text templates, filled in; an unknown variable is an error."""
+    return _made.get_template(name).render(**context).strip() + "\n"

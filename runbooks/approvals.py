@@ -1,0 +1,368 @@
+"""Asking people whether an exact action may be applied, and taking their answers.
+
+A request is bound to the digest of what was shown. It is answered by people only, once each; it expires without being
+approved; a fact that comes up while it waits (the alert resolved) makes it ask anew.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from catalog import permissions
+from catalog.actors import Actor
+from catalog.permissions import Permission
+from common import clock
+from common.errors import Conflict, Forbidden, Invalid
+from incidents import evidence, notices
+from runbooks import effects, engine, locks, principals, reading, transitions
+from runbooks.actions.base import Preview
+from runbooks.definitions import Definition
+from runbooks.models import ApprovalRequest, Decision, Run, StepRun
+
+
+def ask(
+    run: Run, step: StepRun, definition: Definition, preview: Preview, *, now: datetime, new_fact: str = ""
+) -> ApprovalRequest | None:
+    """S4: put the exact change before the people who may approve it; the step waits, holding no worker and no lock."""
+    approval = definition.approval
+    assert approval is not None
+    new_fact = new_fact or step.pending_note
+    due = now + timedelta(seconds=approval.timeout)
+    if not transitions.move(
+        step,
+        was=("leased",),
+        state="blocked",
+        blocked_on="approval",
+        due_at=due,
+        lease_until=None,
+        attempts=0,
+        pending_note="",
+    ):
+        return None
+    request = ApprovalRequest.objects.create(
+        step_run=step,
+        generation=step.generation,
+        digest=effects.approval_digest(run, step, new_fact),
+        needed=approval.count,
+        principals=approval.from_,
+        four_eyes=approval.four_eyes or (run.team.four_eyes and definition.risk == "high"),
+        message=definition.render_message(reading.names(run, list(run.steps.all()), now)),
+        preview={
+            "sentence": preview.sentence,
+            "before": evidence.plain(preview.before),
+            "after": evidence.plain(preview.after),
+            "lines": [list(line) for line in preview.lines],
+            "warnings": preview.warnings,
+        },
+        requested_at=now,
+        due_at=due,
+        new_fact=new_fact[:300],
+    )
+    transitions.event(run, "S4", now=now, state="blocked approval", step=step, text=preview.sentence)
+    fact = f" New: {new_fact}." if new_fact else ""
+    row = evidence.store(
+        incident_id=run.incident_id,
+        kind="approval",
+        summary=f"Proposed: {preview.sentence}{fact}",
+        run_id=run.pk,
+        step=step.step,
+        provider=definition.provider,
+        params=step.params or {},
+        result=request.preview,
+    )
+    who = ", ".join(approval.from_)
+    transitions.note(
+        run,
+        kind="approval",
+        text=f"Proposed: {preview.sentence}.{fact} Waits for {request.needed} of {who} until {due:%H:%M} UTC.",
+        evidence=row,
+        pinned=True,
+        data={"step": step.step, "digest": request.digest, "request": str(request.uuid)},
+    )
+    _tell(run, request, kind="waits_for_you", asks=preview.sentence, now=now)
+    return request
+
+
+def _tell(run: Run, request: ApprovalRequest, *, kind: str, asks: str, now: datetime) -> None:
+    left = max(timedelta(0), request.due_at - now)
+    title = run.incident.title if run.incident else run.runbook.title
+    subject = (
+        notices.subject(run.incident, what=title, asks=asks, left=left)
+        if run.incident
+        else f"{title} asks: {asks} · until {request.due_at:%H:%M} UTC"
+    )
+    notices.tell(
+        team=run.team,
+        kind=kind,
+        key=f"{request.uuid}",
+        subject=subject,
+        body=f"{asks}\n\n{request.message}\nUntil {request.due_at:%Y-%m-%d %H:%M} UTC; "
+        "nothing is applied without approval.",
+        link=f"/approvals/{request.uuid}",
+        incident=run.incident,
+        users=principals.people(request.principals, team=run.team),
+    )
+
+
+def open_request(step: StepRun) -> ApprovalRequest:
+    """The request that waits on a step; Conflict that says what became of the last one otherwise."""
+    request = ApprovalRequest.objects.filter(step_run=step).first()
+    if request is None:
+        raise Conflict("Nothing was asked about this step.", fix="Open the run to see where it stands.")
+    if request.state != "open":
+        said = {
+            "approved": "It was approved already.",
+            "rejected": "It was rejected already.",
+            "expired": "It expired; nothing was applied.",
+            "superseded": "Something changed since, and it was asked anew or cancelled.",
+        }[request.state]
+        raise Conflict(said, fix="Open the run to see where it stands.", state=request.state)
+    return request
+
+
+def approve(
+    step: StepRun, *, digest: str, actor: Actor, note: str = "", break_glass: bool = False, reason: str = ""
+) -> ApprovalRequest:
+    """S6: one person says yes to exactly what was shown; with the quorum the action goes on to its lock.
+
+    Break-glass is for one who holds the permission but is not asked, or alone where two are needed: it wants a reason,
+    tells the team, and leaves a review item. Raises Conflict for a changed digest, a closed request or a second click.
+    """
+    with transaction.atomic():
+        run = transitions.lock_run(step.run_id)
+        now = clock.now()
+        step = StepRun.objects.get(pk=step.pk)
+        request = _checked(run, step, digest=digest, actor=actor, now=now)
+        override = ""
+        if break_glass:
+            if not reason.strip():
+                raise Invalid("Break-glass needs a reason.", fix="Say in one sentence why nobody else can approve now.")
+            permissions.require(actor, Permission.BREAK_GLASS, run.team)
+            override = f"break-glass: {reason.strip()}"
+        else:
+            override = _may_approve(run, request, actor)
+        _decide(request, actor, approve=True, note=note, now=now, break_glass=break_glass, override=override)
+        given = request.decisions.filter(approve=True).count()
+        if override:
+            _tell_override(run, step, request, actor, override)
+        if given < request.needed and not break_glass:
+            transitions.note(
+                run, kind="approval", actor=actor, text=f"{actor.label} approved; {request.needed - given} more needed."
+            )
+            return request
+        _close(request, "approved", now)
+        said = f" «{note.strip()}»" if note.strip() else ""
+        transitions.note(
+            run,
+            kind="approval",
+            actor=actor,
+            text=f"{actor.label} approved: {request.preview['sentence']}.{said}",
+            pinned=True,
+            data={"step": step.step, "digest": digest, "override": override},
+        )
+        _go_on(run, step, actor, now)
+        return request
+
+
+def _checked(run: Run, step: StepRun, *, digest: str, actor: Actor, now: datetime) -> ApprovalRequest:
+    """Everything that must hold before anybody's answer counts."""
+    if not actor.is_person:
+        permissions.require(actor, Permission.SEE, run.team)
+        raise Forbidden("No token may approve or reject.", fix="A person signs in and decides in the browser.")
+    permissions.require(actor, Permission.SEE, run.team)
+    request = open_request(step)
+    if digest != request.digest:
+        raise Conflict(
+            "What you saw has changed since; nothing was applied.", fix="Read the page again and decide anew."
+        )
+    if now >= request.due_at:
+        raise Conflict("It expired; nothing was applied.", fix="Ask again from the run's page.", state="expired")
+    if run.state != "active":
+        raise Conflict(f"The run is {run.state}.", fix="Resume it first, or start another run.")
+    return request
+
+
+def _may_approve(run: Run, request: ApprovalRequest, actor: Actor) -> str:
+    """Nothing to note, or the override to note; Forbidden for one who may not."""
+    permissions.require(actor, Permission.APPROVE, run.team)
+    if not principals.is_among(actor, request.principals, team=run.team):
+        raise Forbidden(
+            f"This asks {', '.join(request.principals)}, and you are not among them.",
+            fix="One of them approves, or you use break-glass with a reason.",
+        )
+    own = []
+    if run.requester_id is not None and run.requester_id == actor.user_id:
+        own.append("started this run")
+    if run.revision.source == "editor" and run.revision.author_id == actor.user_id:
+        own.append("wrote this revision")
+    if not own or not request.four_eyes:
+        return ""
+    if settings.BACKSTOP.two_person_on:
+        raise Forbidden(
+            f"Four eyes: you {' and '.join(own)}, so another person decides.",
+            fix="Another approver decides, or a lone on-call uses break-glass with a reason.",
+        )
+    return f"approved by the person who {' and '.join(own)} (two-person rule is off)"
+
+
+def _decide(
+    request: ApprovalRequest,
+    actor: Actor,
+    *,
+    approve: bool,
+    note: str,
+    now: datetime,
+    break_glass: bool = False,
+    override: str = "",
+) -> None:
+    before = request.decisions.filter(user_id=actor.user_id).first()
+    if before is not None:
+        raise Conflict(f"You decided already, at {before.at:%H:%M:%S} UTC.", fix="Open the run to see where it stands.")
+    try:
+        with transaction.atomic():
+            Decision.objects.create(
+                request=request,
+                user_id=actor.user_id,
+                actor=actor.label,
+                approve=approve,
+                note=note,
+                break_glass=break_glass,
+                override=override[:200],
+                at=now,
+            )
+    except IntegrityError:
+        raise Conflict("You decided already.", fix="Open the run to see where it stands.") from None
+
+
+def _close(request: ApprovalRequest, state: str, now: datetime) -> None:
+    ApprovalRequest.objects.filter(pk=request.pk, state="open").update(state=state, closed_at=now)
+    request.state, request.closed_at = state, now
+
+
+def _tell_override(run: Run, step: StepRun, request: ApprovalRequest, actor: Actor, override: str) -> None:
+    transitions.note(
+        run,
+        kind="approval",
+        actor=actor,
+        text=f"Override by {actor.label}: {override}. It is to be reviewed.",
+        pinned=True,
+        data={"step": step.step, "override": override},
+    )
+    notices.tell(
+        team=run.team,
+        kind="break_glass",
+        key=f"{request.uuid}:{actor.user_id}",
+        subject=f"{run.incident.key if run.incident else run.runbook.slug}: {override}"[:300],
+        body=f"{actor.label} approved «{request.preview['sentence']}»: {override}. Please review it.",
+        link=f"/runs/{run.uuid}",
+        incident=run.incident,
+    )
+
+
+def _go_on(run: Run, step: StepRun, actor: Actor, now: datetime) -> None:
+    """To the lock if it needs one, else straight to the workers, with a fresh set of attempts."""
+    changes = {"stage": "apply", "attempts": 0, "t0": None}
+    if step.lock_name:
+        if transitions.move(
+            step, was=("blocked",), state="blocked", blocked_on="lock", lock_asked_at=now, due_at=None, **changes
+        ):
+            transitions.event(run, "S6", now=now, state="blocked lock", step=step, actor=actor)
+            locks.take(run, step, now=now)
+    elif transitions.make_ready(step, was=("blocked",), now=now, **changes):
+        transitions.event(run, "S6", now=now, state="ready", step=step, actor=actor)
+
+
+def reject(step: StepRun, *, digest: str, actor: Actor, reason: str) -> ApprovalRequest:
+    """S6: one person says no, with a reason; the step fails and nothing is applied."""
+    if not reason.strip():
+        raise Invalid("A rejection needs a reason.", fix="Say in one sentence why not.")
+    with transaction.atomic():
+        run = transitions.lock_run(step.run_id)
+        now = clock.now()
+        step = StepRun.objects.get(pk=step.pk)
+        request = _checked(run, step, digest=digest, actor=actor, now=now)
+        permissions.require(actor, Permission.APPROVE, run.team)
+        _decide(request, actor, approve=False, note=reason.strip(), now=now)
+        _close(request, "rejected", now)
+        transitions.note(
+            run,
+            kind="approval",
+            actor=actor,
+            text=f"{actor.label} rejected: {request.preview['sentence']}. «{reason.strip()}»",
+            pinned=True,
+            data={"step": step.step, "reason": reason.strip()},
+        )
+        engine.settle(
+            run,
+            step,
+            was=("blocked",),
+            verdict="fail",
+            reason="rejected",
+            summary=f"Rejected by {actor.label}: {reason.strip()}",
+            now=now,
+            transition="S6",
+            actor=actor,
+        )
+        engine.move_on(run, now=now)
+        return request
+
+
+def expire(run: Run, step: StepRun, *, now: datetime) -> None:
+    """S6: nobody answered in time. Nothing is applied, ever; the step asks what to do."""
+    request = ApprovalRequest.objects.filter(step_run=step, state="open").first()
+    if request is None:
+        return
+    _close(request, "expired", now)
+    sentence = request.preview["sentence"]
+    transitions.note(
+        run, kind="approval", text=f"Expired, nothing was applied: {sentence}. It can be asked again.", pinned=True
+    )
+    _tell(run, request, kind="approval_expired", asks=f"expired, nothing was applied: {sentence}", now=now)
+    engine.settle(
+        run,
+        step,
+        was=("blocked",),
+        verdict="inconclusive",
+        reason="approval_timeout",
+        summary="Nobody answered in time; nothing was applied.",
+        now=now,
+        transition="S6",
+    )
+    engine.move_on(run, now=now)
+
+
+def tell_half(request: ApprovalRequest, *, now: datetime) -> None:
+    """Half of the time is over: the same people are told once more."""
+    if ApprovalRequest.objects.filter(pk=request.pk, half_told=False, state="open").update(half_told=True):
+        _tell(request.step_run.run, request, kind="approval_half", asks=request.preview["sentence"], now=now)
+
+
+def ask_anew(run: Run, step: StepRun, *, fact: str, now: datetime) -> None:
+    """A fact came up while a request waited: the world is read again and the request is put anew with that fact."""
+    request = ApprovalRequest.objects.filter(step_run=step, state="open").first()
+    if request is None or request.new_fact == fact:
+        return
+    _close(request, "superseded", now)
+    if transitions.make_ready(step, was=("blocked",), now=now, stage="preview", attempts=0, t0=None, pending_note=fact):
+        transitions.event(run, "S6", now=now, state="ready", step=step, text=f"asked anew: {fact}")
+
+
+def nobody_can(run: Run) -> list[str]:
+    """The approval steps of a run that nobody could approve as things stand, one sentence each."""
+    found = []
+    for definition in reading.spec_of(run).definitions:
+        approval = definition.approval
+        if approval is None:
+            continue
+        able = principals.approvers(approval.from_, team=run.team)
+        four_eyes = approval.four_eyes or (run.team.four_eyes and definition.risk == "high")
+        if four_eyes and settings.BACKSTOP.two_person_on:
+            able = [user for user in able if user.pk != run.requester_id]
+        if len(able) < approval.count:
+            found.append(
+                f"{definition.id} asks {', '.join(approval.from_)}: {len(able)} of {approval.count} people can approve"
+            )
+    return found

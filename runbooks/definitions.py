@@ -1,0 +1,150 @@
+"""A step of a runbook as the engine uses it: compiled, with every default filled in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from common import expressions
+from common.expressions import Expression
+from runbooks.actions import ACTIONS
+from runbooks.diagnosis import Hypothesis
+from runbooks.fields import Approval, Input, Phase
+from runbooks.spec import RunbookSpec
+from runbooks.steps import ActionStep, CheckStep, ManualStep, Step, WaitStep
+from runbooks.verdicts import Rules
+
+
+class Definition:
+    """One step with its phase. Rendering raises ExpressionError; nothing here touches the database."""
+
+    def __init__(self, step: Step, phase: Phase) -> None:
+        self.step = step
+        self.phase = phase
+        self.id = step.id
+        self.kind = step.kind
+        self.name = step.title
+        self.provider = step.provider
+        self.pin = step.pin
+        self.timeout = step.timeout_seconds
+        self.if_ = step.if_
+        self.assign = step.assign if isinstance(step, ManualStep) else None
+        self.fields: dict[str, Input] = step.fields if isinstance(step, ManualStep) else {}
+        self.approval: Approval | None = step.approval if isinstance(step, ActionStep) else None
+        self.wait_seconds = step.wait if isinstance(step, WaitStep) else 0
+
+    @cached_property
+    def attempts(self) -> int:
+        """How many tries there are in all."""
+        known = isinstance(self.step, ActionStep) and self.provider in ACTIONS
+        return self.step.tries(ACTIONS.get(self.provider).effect_class if known else "read")
+
+    @cached_property
+    def risk(self) -> str:
+        """An action's risk: as written, never below what the action itself claims."""
+        if not isinstance(self.step, ActionStep):
+            return "low"
+        floor = ACTIONS.get(self.provider).risk if self.provider in ACTIONS else "high"
+        return self.step.effective_risk(floor)
+
+    @cached_property
+    def mentioned(self) -> set[str]:
+        """Ids of the steps it mentions."""
+        return self.step.references()
+
+    @cached_property
+    def asks_diagnosis(self) -> bool:
+        """Whether it reads the diagnosis, and therefore waits for all before it."""
+        return any("diagnosis" in part.source for part in self.step.authored())
+
+    @cached_property
+    def rules(self) -> Rules:
+        """The part that decides: pass_if, fail_if and what goes before them."""
+        step = self.step
+        if isinstance(step, CheckStep):
+            return Rules(
+                pass_if=self._condition(step.pass_if, {"value", "result", "samples", "age"}),
+                fail_if=self._condition(step.fail_if, {"value", "result", "samples", "age"}),
+                no_data=step.no_data,
+                min_samples=step.min_samples,
+                max_age=step.max_age,
+            )
+        if isinstance(step, ManualStep):
+            return Rules(
+                pass_if=self._condition(step.pass_if, {"result"}), fail_if=self._condition(step.fail_if, {"result"})
+            )
+        return Rules()
+
+    def _condition(self, source: str | None, extra: set[str]) -> Expression | None:
+        return None if source is None else expressions.compile(source, names=self.step.names() | extra)
+
+    def condition(self) -> Expression | None:
+        """The compiled `if`."""
+        return None if self.if_ is None else expressions.compile(self.if_, names=self.step.names())
+
+    def policy(self, verdict: str) -> str:
+        """What a verdict does to the run: continue, stop or ask."""
+        return self.step.policy(verdict)
+
+    def render_with(self, context: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters, rendered once."""
+        rendered = self._render(getattr(self.step, "with_", {}), context)
+        assert isinstance(rendered, dict)
+        return rendered
+
+    def _render(self, value: Any, context: Mapping[str, Any]) -> Any:
+        if isinstance(value, str):
+            return expressions.compile_text(value, self.step.names()).render(context)
+        if isinstance(value, dict):
+            return {key: self._render(item, context) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._render(item, context) for item in value]
+        return value
+
+    def render_lock(self, context: Mapping[str, Any]) -> str:
+        """The lock's name; empty when none is written."""
+        lock = self.step.lock if isinstance(self.step, ActionStep) else None
+        return str(self._render(lock, context))[:200] if lock else ""
+
+    def render_manual(self, context: Mapping[str, Any]) -> str:
+        """The instruction as Markdown; inserted values are escaped, since alert text is foreign."""
+        if not isinstance(self.step, ManualStep):
+            return ""
+        text = expressions.compile_text(self.step.manual, self.step.names())
+        return str(text.render(context, escape=expressions.as_markdown))
+
+    def render_message(self, context: Mapping[str, Any]) -> str:
+        """The approval's own words."""
+        return "" if self.approval is None else str(self._render(self.approval.message, context))
+
+    def pause_before(self, attempt: int, *, seed: str) -> float:
+        """Seconds before a further attempt: delay · factor^(n-2) up to max, ±20 % by a jitter that tests can repeat."""
+        backoff = self.step.backoff
+        base = min(backoff.max, backoff.delay * backoff.factor ** max(0, attempt - 2))
+        share = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], "big") / 2**32
+        return float(base * (0.8 + 0.4 * share))
+
+
+class Book:
+    """A runbook ready to run."""
+
+    def __init__(self, spec: RunbookSpec) -> None:
+        self.spec = spec
+        self.owner = spec.owner
+        self.definitions = [Definition(step, phase) for phase, step in spec.steps()]
+        self._by_id = {definition.id: definition for definition in self.definitions}
+        self.causes = [
+            Hypothesis(key, cause.title, cause.prior, {step: dict(points) for step, points in cause.evidence.items()})
+            for key, cause in spec.hypotheses.items()
+        ]
+
+    def definition(self, step_id: str) -> Definition:
+        """The step of that id."""
+        return self._by_id[step_id]
+
+    @cached_property
+    def triggers(self) -> list[Expression]:
+        """The compiled triggers."""
+        return [expressions.compile(trigger.alert, names={"alert"}) for trigger in self.spec.triggers]

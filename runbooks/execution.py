@@ -1,0 +1,312 @@
+"""Carrying out one step: claim it, do the work outside any transaction, settle it if it is still ours."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from pydantic import ValidationError
+
+from common import clock
+from common.errors import DomainError
+from common.faults import crashpoint
+from common.secrets import redact
+from incidents import evidence
+from runbooks import approvals, effects, engine, leases, reading, transitions
+from runbooks.actions import ACTIONS
+from runbooks.checks import CHECKS
+from runbooks.checks.base import CheckError, Context, Finding, Pending
+from runbooks.definitions import Definition
+from runbooks.models import Attempt, Run, StepRun
+from runbooks.verdicts import Judgement, judge
+
+log = logging.getLogger(__name__)
+
+
+def worker_name() -> str:
+    """This thread, as rows and pages name it."""
+    return f"{socket.gethostname()}:{os.getpid()}:{threading.current_thread().name}"[:120]
+
+
+def execute(step_run_id: int, worker: str = "") -> None:
+    """Claim and carry out a ready step, then whatever it made ready on the same queue: no hop where nothing waits."""
+    following: int | None = step_run_id
+    for _ in range(200):
+        if following is None:
+            return
+        following = _one(following, worker or worker_name())
+
+
+def _one(step_run_id: int, worker: str) -> int | None:
+    claimed = claim(step_run_id, worker)
+    if claimed is None:
+        return None
+    run, step, definition = claimed
+    crashpoint("K1")
+    held = leases.hold(step.pk, step.fence, seconds=definition.timeout + 5)
+    try:
+        if step.kind == "check":
+            _check(run, step, definition)
+        elif step.stage == "preview":
+            _preview(run, step, definition)
+        else:
+            effects.carry_out(run, step, definition, held, context_of(run, step, definition))
+    finally:
+        leases.drop(held)
+    crashpoint("K5")
+    ready = StepRun.objects.filter(run=run, state="ready", queue=step.queue).order_by("position").first()
+    return ready.pk if ready else None
+
+
+def claim(step_run_id: int, worker: str) -> tuple[Run, StepRun, Definition] | None:
+    """S8: one UPDATE decides who works on it; None when it is not ready (a repeated message is a no-op)."""
+    with transaction.atomic():
+        row = StepRun.objects.filter(pk=step_run_id, state="ready").values("run_id").first()
+        if row is None:
+            return None
+        run = (
+            Run.objects.select_for_update(of=("self",))
+            .select_related("incident", "revision", "runbook", "service", "team")
+            .get(pk=row["run_id"])
+        )
+        if run.state not in ("active", "stopping"):
+            return None
+        now = clock.now()
+        changed = StepRun.objects.filter(pk=step_run_id, state="ready").update(
+            state="leased",
+            fence=F("fence") + 1,
+            attempts=F("attempts") + 1,
+            lease_until=now + leases.until(),
+            worker=worker,
+        )
+        if not changed:
+            return None
+        StepRun.objects.filter(pk=step_run_id, t0__isnull=True).update(t0=now)
+        step = StepRun.objects.get(pk=step_run_id)
+        Attempt.objects.create(step_run=step, number=step.attempts, fence=step.fence, worker=worker, started_at=now)
+        transitions.event(run, "S8", now=now, state="leased", step=step, text=f"attempt {step.attempts}")
+    return run, step, reading.step_of(run, step)
+
+
+def context_of(run: Run, step: StepRun, definition: Definition) -> Context:
+    """What a provider may know about the run."""
+    now = clock.now()
+    incident = run.incident
+    return Context(
+        team=run.team,
+        service=run.service,
+        now=now,
+        onset=(incident.onset_at or incident.started_at) if incident else None,
+        incident_key=incident.key if incident else "",
+        run_uuid=str(run.uuid),
+        step_key=f"{run.uuid}:{step.step}:{step.item}:{step.generation}",
+        deadline=now + timedelta(seconds=definition.timeout),
+        looks=1,
+        incident_number=incident.number if incident else None,
+    )
+
+
+def _check(run: Run, step: StepRun, definition: Definition) -> None:
+    check = CHECKS.get(definition.provider)
+    context = context_of(run, step, definition)
+    try:
+        params = check.params.model_validate(step.params)
+        found = check.run(params, context)
+    except CheckError as error:
+        failed(run, step, definition, error)
+    except ValidationError as error:
+        failed(run, step, definition, CheckError("bad_param", _sentence(error), permanent=True))
+    except DomainError as error:
+        failed(run, step, definition, CheckError(error.code, error.sentence, permanent=True))
+    except Exception as error:
+        log.exception("check %s failed", definition.provider, extra={"run": str(run.uuid), "step": step.step})
+        failed(run, step, definition, CheckError("crashed", f"{type(error).__name__}: {error}"))
+    else:
+        if isinstance(found, Pending):
+            _sleep(run, step, definition, found)
+        else:
+            _found(run, step, definition, found)
+
+
+def _found(run: Run, step: StepRun, definition: Definition, finding: Finding) -> None:
+    """S9: judge and store a finding, in one transaction with whatever it makes possible."""
+    with transaction.atomic():
+        locked = transitions.lock_run(run.pk)
+        now = clock.now()
+        steps = list(locked.steps.all())
+        judgement = judge(finding, definition.rules, reading.names(locked, steps, now), now)
+        row = keep(locked, step, finding, judgement)
+        if not _still_ours(step):
+            _late(step, row.pk, now)
+            return
+        _end_attempt(step, now, "done", evidence_id=row.pk)
+        fresh = StepRun.objects.get(pk=step.pk)
+        engine.settle(
+            locked,
+            fresh,
+            was=("leased",),
+            verdict=judgement.verdict,
+            reason=judgement.reason,
+            summary=row.summary,
+            now=now,
+            value=evidence.plain(finding.value),
+            result=_small(finding.result),
+            samples=finding.samples,
+            observed_at=finding.observed_at,
+            evidence_id=row.pk,
+        )
+        engine.move_on(locked, now=now)
+
+
+def _small(result: dict[str, Any]) -> dict[str, Any]:
+    """The part of a result that expressions read: series stay in the evidence."""
+    return {key: value for key, value in evidence.plain(result).items() if key != "series"}
+
+
+def keep(run: Run, step: StepRun, finding: Finding, judgement: Judgement, kind: str = "check") -> evidence.Evidence:
+    """Store a finding as evidence of the run's incident."""
+    check = CHECKS.get(step.provider) if step.provider in CHECKS else None
+    return evidence.store(
+        incident_id=run.incident_id,
+        kind=kind,
+        summary=finding.summary,
+        run_id=run.pk,
+        step=step.step,
+        attempt=step.attempts,
+        provider=step.provider,
+        provider_version=check.version if check else "",
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        rule=judgement.rule,
+        threshold=finding.threshold,
+        query=finding.query,
+        window_from=finding.window_from,
+        window_to=finding.window_to,
+        value=finding.value,
+        unit=finding.unit,
+        samples=finding.samples,
+        observed_at=finding.observed_at,
+        source=finding.source,
+        params=step.params or {},
+        result=finding.result,
+    )
+
+
+def _still_ours(step: StepRun) -> bool:
+    return StepRun.objects.filter(pk=step.pk, fence=step.fence, state="leased").exists()
+
+
+def _late(step: StepRun, evidence_id: int | None, now: datetime) -> None:
+    """A fenced-out worker's result changes nothing; it is kept as evidence of what was seen."""
+    Attempt.objects.filter(step_run=step, fence=step.fence).update(
+        outcome="late", ended_at=now, evidence_id=evidence_id
+    )
+
+
+def _end_attempt(
+    step: StepRun, now: datetime, outcome: str, *, error: str = "", evidence_id: int | None = None
+) -> None:
+    Attempt.objects.filter(step_run=step, fence=step.fence).update(
+        outcome=outcome, ended_at=now, error=redact(error)[:500], evidence_id=evidence_id
+    )
+
+
+def failed(run: Run, step: StepRun, definition: Definition, error: CheckError) -> None:
+    """S10 or S9: another attempt after a pause if any is left, else verdict error with the reason on the evidence."""
+    with transaction.atomic():
+        locked = transitions.lock_run(run.pk)
+        now = clock.now()
+        sentence = redact(str(error))
+        if not _still_ours(step):
+            _late(step, None, now)
+            return
+        _end_attempt(step, now, "error", error=sentence)
+        fresh = StepRun.objects.get(pk=step.pk)
+        if not error.permanent and fresh.attempts < definition.attempts and not fresh.cancel_requested:
+            pause = error.retry_after or definition.pause_before(
+                fresh.attempts + 1, seed=f"{fresh.pk}:{fresh.attempts}"
+            )
+            due = now + timedelta(seconds=min(pause, 300))
+            transitions.move(
+                fresh, was=("leased",), state="sleeping", due_at=due, lease_until=None, reason=error.reason
+            )
+            transitions.event(locked, "S10", now=now, state="sleeping", step=fresh, text=sentence)
+            return
+        finding = Finding(value=None, summary=sentence, reason=error.reason)
+        row = keep(locked, fresh, finding, Judgement("error", error.reason, f"after {fresh.attempts} attempts"))
+        engine.settle(
+            locked,
+            fresh,
+            was=("leased",),
+            verdict="error",
+            reason=error.reason,
+            summary=row.summary,
+            now=now,
+            evidence_id=row.pk,
+        )
+        engine.move_on(locked, now=now)
+
+
+def _sleep(run: Run, step: StepRun, definition: Definition, pending: Pending) -> None:
+    """The provider is not done: the row sleeps, no worker is held, no attempt is used up."""
+    with transaction.atomic():
+        locked = transitions.lock_run(run.pk)
+        now = clock.now()
+        if not _still_ours(step):
+            _late(step, None, now)
+            return
+        if step.t0 and now > step.t0 + timedelta(seconds=definition.timeout):
+            error = CheckError("timeout", f"Still waiting after {definition.timeout} s: {pending.note}", permanent=True)
+        else:
+            Attempt.objects.filter(step_run=step, fence=step.fence).update(outcome="pending", ended_at=now)
+            due = now + timedelta(seconds=pending.poll_after)
+            fresh = StepRun.objects.get(pk=step.pk)
+            transitions.move(
+                fresh,
+                was=("leased",),
+                state="sleeping",
+                due_at=due,
+                lease_until=None,
+                attempts=max(0, fresh.attempts - 1),
+                pending_note=pending.note[:300],
+            )
+            transitions.event(locked, "S10", now=now, state="sleeping", step=fresh, text=pending.note)
+            return
+    failed(run, step, definition, error)
+
+
+def _preview(run: Run, step: StepRun, definition: Definition) -> None:
+    """Ask the world what the action would change, then ask people whether to do it (S4)."""
+    action = ACTIONS.get(definition.provider)
+    try:
+        params = action.params.model_validate(step.params)
+        preview = action.preview(params, context_of(run, step, definition))
+    except CheckError as error:
+        failed(run, step, definition, error)
+    except ValidationError as error:
+        failed(run, step, definition, CheckError("bad_param", _sentence(error), permanent=True))
+    except DomainError as error:
+        failed(run, step, definition, CheckError(error.code, error.sentence, permanent=True))
+    except Exception as error:
+        log.exception("preview of %s failed", definition.provider, extra={"run": str(run.uuid), "step": step.step})
+        failed(run, step, definition, CheckError("crashed", f"{type(error).__name__}: {error}"))
+    else:
+        with transaction.atomic():
+            locked = transitions.lock_run(run.pk)
+            now = clock.now()
+            if not _still_ours(step):
+                _late(step, None, now)
+                return
+            _end_attempt(step, now, "done")
+            approvals.ask(locked, StepRun.objects.get(pk=step.pk), definition, preview, now=now)
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"Parameter {'.'.join(str(part) for part in first['loc'])}: {first['msg']}."

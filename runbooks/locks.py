@@ -1,0 +1,51 @@
+"""One change at a time: a lock is a row whose holder has not ended; the longest waiting step takes it next."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import IntegrityError, transaction
+
+from runbooks import transitions
+from runbooks.models import Lock, Run, StepRun
+
+
+def take(run: Run, step: StepRun, *, now: datetime) -> bool:
+    """S7: give a waiting step its lock and put it before the workers; False when another holds it or waits longer."""
+    ahead = StepRun.objects.filter(
+        state="blocked", blocked_on="lock", lock_name=step.lock_name, lock_asked_at__lt=step.lock_asked_at
+    ).exists()
+    if ahead:
+        return False
+    try:
+        with transaction.atomic():
+            Lock.objects.create(name=step.lock_name, step_run=step, taken_at=now)
+    except IntegrityError:
+        return False
+    if not transitions.make_ready(step, was=("blocked",), now=now):
+        Lock.objects.filter(step_run=step).delete()
+        return False
+    transitions.event(run, "S7", now=now, state="ready", step=step, text=step.lock_name)
+    return True
+
+
+def release(step: StepRun) -> None:
+    """Let go of whatever the step holds; releasing twice is harmless."""
+    Lock.objects.filter(step_run=step).delete()
+
+
+def drop_orphans() -> int:
+    """Delete locks whose holder has ended, so that no crash can leak one."""
+    deleted, _ = Lock.objects.filter(step_run__state__in=["settled", "cancelled"]).delete()
+    return deleted
+
+
+def next_waiting() -> list[tuple[int, int]]:
+    """(run id, step run id) of the longest waiting step of every free lock."""
+    waiting = StepRun.objects.filter(state="blocked", blocked_on="lock", run__state="active").exclude(
+        lock_name__in=Lock.objects.values("name")
+    )
+    first: dict[str, tuple[int, int]] = {}
+    for name, run_id, pk in waiting.order_by("lock_asked_at", "pk").values_list("lock_name", "run_id", "pk")[:200]:
+        first.setdefault(name, (run_id, pk))
+    return list(first.values())

@@ -1,0 +1,114 @@
+"""Opening a step: its condition, its parameters, and what it waits for first."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from common.expressions import ExpressionError
+from incidents import evidence, notices
+from runbooks import principals, reading, transitions
+from runbooks.definitions import Definition
+from runbooks.models import Run, StepRun
+from runbooks.verdicts import boolean
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    """A verdict given without any work: a condition that is false, or an expression that failed."""
+
+    verdict: str
+    reason: str
+    summary: str
+
+
+def open_step(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -> AtOnce | None:
+    """Evaluate and render a pending step and put it where it waits; AtOnce when it ends right here (S1, S2)."""
+    definition = reading.step_of(run, step)
+    context = reading.names(run, steps, now)
+    try:
+        condition = definition.condition()
+        if condition is not None and not boolean(condition, context):
+            return AtOnce("skipped", "condition", f"Not needed: {definition.if_} is false.")
+        params = definition.render_with(context)
+        lock_name = definition.render_lock(context)
+        text = definition.render_manual(context)
+    except ExpressionError as error:
+        return AtOnce("error", "expression", f"Could not be started: {error}")
+    if definition.kind in ("check", "action"):
+        _open_provider(run, step, definition, params, lock_name, now=now)
+    elif definition.kind == "manual":
+        _open_manual(run, step, definition, text, now=now)
+    else:
+        due = now + timedelta(seconds=definition.wait_seconds)
+        if transitions.move(step, was=("pending",), state="sleeping", due_at=due, started_at=now):
+            transitions.event(run, "S5", now=now, state="sleeping", step=step, text=f"until {due.isoformat()}")
+    return None
+
+
+def _open_provider(
+    run: Run, step: StepRun, definition: Definition, params: dict[str, Any], lock_name: str, *, now: datetime
+) -> None:
+    """A check goes to the workers (S3); an action with approval is first previewed by one, then asked for (S4)."""
+    stored = evidence.plain(params)
+    fields = {"params": stored, "params_digest": digest(stored), "queue": "checks", "started_at": now}
+    if definition.kind == "action":
+        # One change at a time per service, also where the runbook's author did not think of it.
+        if not lock_name and definition.risk in ("medium", "high") and run.service is not None:
+            lock_name = f"service:{run.service.slug}"
+        stage = "preview" if definition.approval is not None else "apply"
+        fields |= {"queue": "actions", "stage": stage, "lock_name": lock_name}
+        if stage == "apply" and lock_name:
+            if transitions.move(
+                step, was=("pending",), state="blocked", blocked_on="lock", lock_asked_at=now, **fields
+            ):
+                transitions.event(run, "S3", now=now, state="blocked lock", step=step, text=lock_name)
+            return
+    if transitions.make_ready(step, was=("pending",), now=now, **fields):
+        transitions.event(run, "S3", now=now, state="ready", step=step)
+
+
+def _open_manual(run: Run, step: StepRun, definition: Definition, text: str, *, now: datetime) -> None:
+    """A person is asked, told, and given until the step's timeout (S5)."""
+    due = now + timedelta(seconds=definition.timeout)
+    asked = definition.assign or reading.spec_of(run).owner
+    moved = transitions.move(
+        step,
+        was=("pending",),
+        state="blocked",
+        blocked_on="human",
+        due_at=due,
+        started_at=now,
+        params={"text": text, "assign": asked},
+    )
+    if not moved:
+        return
+    transitions.event(run, "S5", now=now, state="blocked human", step=step)
+    transitions.note(run, kind="run", text=f"{step.name} waits for {asked} until {due:%H:%M} UTC.", pinned=True)
+    tell_waiting(run, step, asked=[asked], due=due, now=now)
+
+
+def tell_waiting(run: Run, step: StepRun, *, asked: list[str], due: datetime, now: datetime) -> None:
+    """Tell the people a step waits for, readable on a lock screen."""
+    left = due - now
+    if run.incident is not None:
+        subject = notices.subject(run.incident, what=run.incident.title, asks=step.name, left=left)
+    else:
+        subject = f"{run.runbook.title} asks: {step.name} · until {due:%H:%M} UTC"
+    notices.tell(
+        team=run.team,
+        kind="waits_for_you",
+        key=f"{run.uuid}:{step.step}:{step.generation}:{due.isoformat()}",
+        subject=subject,
+        body=f"{step.name}\n\nRunbook {run.runbook.slug} waits for you until {due:%Y-%m-%d %H:%M} UTC.",
+        link=f"/runs/{run.uuid}#step-{step.step}",
+        incident=run.incident,
+        users=principals.people(asked, team=run.team),
+    )
+
+
+def digest(value: Any) -> str:
+    """SHA-256 over the canonical JSON of a value."""
+    return hashlib.sha256(evidence.canonical(value)).hexdigest()

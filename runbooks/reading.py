@@ -1,0 +1,98 @@
+"""What a run reads: its pinned runbook, and the names that expressions may use."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from incidents.models import Alert, Evidence
+from runbooks.definitions import Book, Definition
+from runbooks.models import Revision, Run, StepRun
+from runbooks.spec import read_stored
+
+
+@lru_cache(maxsize=256)
+def _book(revision_id: int, sha256: str) -> Book:
+    return Book(read_stored(Revision.objects.get(pk=revision_id, sha256=sha256).parsed))
+
+
+def book_of(revision: Revision) -> Book:
+    """A revision ready to run; revisions never change, so each is read once per process."""
+    return _book(revision.pk, revision.sha256)
+
+
+def spec_of(run: Run) -> Book:
+    """The runbook as it was when the run started."""
+    return book_of(run.revision)
+
+
+def step_of(run: Run, step: StepRun) -> Definition:
+    """The definition of one step of a run."""
+    return spec_of(run).definition(step.step)
+
+
+def names(run: Run, steps: list[StepRun], now: datetime) -> dict[str, Any]:
+    """The context of expressions: plain JSON data only, never model instances. Steps that have not ended are absent."""
+    incident = run.incident
+    return {
+        "inputs": run.inputs,
+        "steps": {
+            step.step: {
+                "verdict": step.verdict,
+                "value": step.value,
+                "result": step.result if step.result is not None else {},
+                "reason": step.reason,
+                "items": [],
+            }
+            for step in steps
+            if step.is_terminal
+        },
+        "run": {
+            "id": str(run.uuid),
+            "started_at": _iso(run.started_at),
+            "phase": run.phase,
+            "outcome": run.outcome or (run.state if run.state in ("cancelled", "expired") else ""),
+        },
+        "incident": {
+            "key": incident.key if incident else "",
+            "title": incident.title if incident else "",
+            "severity": incident.severity if incident else None,
+            "started_at": _iso(incident.started_at) if incident else None,
+            "onset": _iso(incident.onset_at or incident.started_at) if incident else None,
+        },
+        "service": {"slug": run.service.slug, "title": run.service.title, "tier": run.service.tier}
+        if run.service
+        else {"slug": "", "title": "", "tier": None},
+        "alert": run.alert,
+        "diagnosis": run.diagnosis or {"top": "unknown", "confidence": 0.0, "ranked": []},
+        "now": _iso(now),
+    }
+
+
+def alert_data(alert: Alert) -> dict[str, Any]:
+    """An alert as plain data: what `alert` means in expressions."""
+    return {
+        "status": alert.status,
+        "severity": alert.severity,
+        "title": alert.title,
+        "description": alert.description,
+        "service": alert.service.slug if alert.service else alert.service_name,
+        "environment": alert.environment,
+        "labels": alert.labels,
+        "links": alert.links,
+        "starts_at": _iso(alert.starts_at),
+        "ends_at": _iso(alert.ends_at),
+        "dedup_key": alert.dedup_key,
+        "source": alert.endpoint.source,
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def evidence_keys(steps: list[StepRun]) -> dict[str, str]:
+    """Step ids with the key of the evidence that decided them."""
+    wanted = {step.evidence_id: step.step for step in steps if step.evidence_id}
+    return {wanted[row.pk]: row.key for row in Evidence.objects.filter(pk__in=wanted)}

@@ -1,0 +1,468 @@
+"""The verbs of people and alerts on runs: start, cancel, pause, resume, answer, skip, rerun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from catalog import permissions
+from catalog.actors import Actor
+from catalog.models import Service, Team
+from catalog.permissions import Permission
+from common import clock
+from common.errors import Conflict, Invalid
+from common.expressions import ExpressionError
+from common.expressions import render as render_text
+from incidents import evidence, notices
+from incidents.models import Alert, Incident
+from runbooks import approvals, effects, engine, inputs, reading, stopping, transitions
+from runbooks.definitions import Book
+from runbooks.models import KEY_HOLDING_STATES, Run, Runbook, StepRun
+from runbooks.verdicts import WORDS, boolean
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a start came to: a new run (active or queued), the open run it joined, or none because it was skipped."""
+
+    decision: str
+    run: Run | None
+
+
+def start(
+    runbook: Runbook,
+    *,
+    given: dict[str, Any],
+    actor: Actor,
+    team: Team,
+    incident: Incident | None = None,
+    alert: Alert | None = None,
+    reason: str = "",
+) -> Started:
+    """R1: start the published revision with checked inputs, or join, queue or skip behind the run that holds its key.
+
+    A start with a bad input creates no run: Invalid with `fields`. `given` are inputs from a form, the API or nothing;
+    what is missing is taken from the alert by the input's `from`, then from its default.
+    """
+    if actor.user is not None:
+        permissions.require(actor, Permission.RUN, team)
+    book = _runnable(runbook)
+    spec = book.spec
+    alert_data = reading.alert_data(alert) if alert else {}
+    found = inputs.resolve(spec.inputs, given=given, alert=alert_data)
+    # An optional input without a value is None in expressions, not a missing name.
+    values: dict[str, Any] = dict.fromkeys(spec.inputs) | found.values
+    service = _service(values, team, incident)
+    with transaction.atomic():
+        if incident is not None:
+            incident = Incident.objects.select_for_update().get(pk=incident.pk)
+        now = clock.now()
+        run = Run(
+            team=team,
+            runbook=runbook,
+            revision=runbook.current,
+            incident=incident,
+            service=service,
+            inputs=values,
+            input_sources=found.sources,
+            alert=alert_data,
+            alert_id=alert.pk if alert else None,
+            trigger_reason=reason[:500],
+            state="active",
+            concurrency_key=_key(spec.concurrency_key, values),
+            started_by=actor.label,
+            requester_id=actor.user_id if alert is None else None,
+            deadline_at=now + timedelta(seconds=spec.deadline),
+            created_at=now,
+            started_at=now,
+        )
+        decision = _insert(run, spec.when_busy, now)
+        if decision in ("joined", "skipped"):
+            holder = _holder(run)
+            if incident is not None and holder is not None:
+                run.incident = incident
+                transitions.note(
+                    run,
+                    kind="run",
+                    actor=actor,
+                    text=f"Runbook {runbook.slug} is running already ({_where(holder)}): this trigger {decision}.",
+                    data={"joined": str(holder.uuid)},
+                )
+            return Started(decision, holder)
+        _add_steps(run, book)
+        transitions.event(run, "R1" if decision == "started" else "R1q", now=now, state=run.state, actor=actor)
+        started = "was started" if decision == "started" else "is queued behind another run"
+        because = f" because {reason}" if reason else ""
+        transitions.note(
+            run,
+            kind="run",
+            actor=actor,
+            text=f"Runbook {runbook.slug} (revision {run.revision.number}) {started} by {actor.label}{because}.",
+            pinned=True,
+        )
+        _warn(run)
+        engine.move_on(run, now=now)
+    return Started(decision, run)
+
+
+def _runnable(runbook: Runbook) -> Book:
+    if not runbook.enabled or runbook.deleted_at is not None or runbook.current is None:
+        raise Conflict(
+            f"Runbook {runbook.slug} is switched off or has no published revision.", fix="Publish one first."
+        )
+    book = reading.book_of(runbook.current)
+    missing = book.spec.needs()
+    if missing:
+        raise Conflict(
+            f"Runbook {runbook.slug} uses what this version of the engine does not run yet: {' '.join(missing)}",
+            fix="Take these parts out, or wait for the version that runs them.",
+        )
+    return book
+
+
+def _service(values: dict[str, Any], team: Team, incident: Incident | None) -> Service | None:
+    """The service a run works on: the input of that name, within the team; else the incident's."""
+    name = values.get("service")
+    if not isinstance(name, str):
+        return incident.service if incident else None
+    found = Service.objects.filter(team=team, slug=name).first()
+    if found is None:
+        known = ", ".join(Service.objects.filter(team=team).values_list("slug", flat=True)[:10]) or "none"
+        sentence = f"Team {team.slug} looks after no service {name!r}."
+        raise Invalid(sentence, fix=f"Known services: {known}.", fields={"service": sentence})
+    return found
+
+
+def _key(text: str, values: dict[str, Any]) -> str:
+    """The concurrency key: what the runbook says, else the service, else none."""
+    try:
+        return str(render_text(text, {"inputs": values}))[:300] if text else ""
+    except ExpressionError as error:
+        raise Invalid(
+            f"The concurrency key cannot be made: {error}.", fix="Mend the runbook's `concurrency`."
+        ) from None
+
+
+def _holder(run: Run) -> Run | None:
+    return Run.objects.filter(
+        runbook=run.runbook_id, concurrency_key=run.concurrency_key, state__in=KEY_HOLDING_STATES
+    ).first()
+
+
+def _insert(run: Run, when_busy: str, now: datetime) -> str:
+    """Insert the run; the unique index decides who holds the key: started, queued, joined or skipped."""
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+        return "started"
+    except IntegrityError:
+        holder = _holder(run)
+    if when_busy == "skip":
+        return "skipped"
+    if when_busy == "join" and holder is not None and holder.state != "stopping":
+        return "joined"
+    if when_busy == "replace" and holder is not None:
+        stopping.begin(holder, reason=f"replaced by a newer start ({run.started_by})", now=now, ends="cancelled")
+        engine.move_on(holder, now=now)
+    run.state, run.started_at = "queued", None
+    run.save(force_insert=True)
+    return "queued"
+
+
+def _where(run: Run) -> str:
+    waiting = run.steps.filter(state="blocked").first()
+    return f"it waits at {waiting.name}" if waiting else f"phase {run.phase}"
+
+
+def _add_steps(run: Run, book: Book) -> None:
+    StepRun.objects.bulk_create(
+        StepRun(
+            run=run,
+            step=definition.id,
+            position=position,
+            kind=definition.kind,
+            provider=definition.provider,
+            phase=definition.phase,
+            name=definition.name,
+        )
+        for position, definition in enumerate(book.definitions)
+    )
+
+
+def _warn(run: Run) -> None:
+    """A run whose approval nobody can give says so at once, not at 3 a.m. when it waits."""
+    found = approvals.nobody_can(run)
+    if not found:
+        return
+    run.warning = ("Nobody can approve: " + "; ".join(found))[:500]
+    Run.objects.filter(pk=run.pk).update(warning=run.warning)
+    transitions.note(run, kind="run", text=run.warning + ".", pinned=True)
+    notices.tell(
+        team=run.team,
+        kind="waits_for_you",
+        key=f"{run.uuid}:nobody",
+        subject=f"{run.incident.key if run.incident else run.runbook.slug}: {run.warning}"[:300],
+        body="Give somebody the role approver and put them into the group that is asked.",
+        link=f"/runs/{run.uuid}",
+        incident=run.incident,
+    )
+
+
+def cancel(run: Run, *, actor: Actor, reason: str = "") -> Run:
+    """R4: end a run from any state; Conflict when it has ended or is ending already."""
+    with transaction.atomic():
+        run = _locked(run, actor)
+        if run.state not in ("queued", "active", "paused"):
+            raise Conflict(f"The run is {run.state} already.", fix="Nothing is left to cancel.", state=run.state)
+        now = clock.now()
+        because = f": {reason.strip()}" if reason.strip() else ""
+        stopping.begin(run, reason=f"cancelled by {actor.label}{because}", now=now, actor=actor, ends="cancelled")
+        engine.move_on(run, now=now)
+    return run
+
+
+def pause(run: Run, *, actor: Actor, reason: str = "") -> Run:
+    """R3: start nothing new; answers and approvals are still taken down."""
+    return _switch(run, actor, was="active", to="paused", word="paused", reason=reason)
+
+
+def resume(run: Run, *, actor: Actor, reason: str = "") -> Run:
+    """R3: go on."""
+    return _switch(run, actor, was="paused", to="active", word="resumed", reason=reason)
+
+
+def _switch(run: Run, actor: Actor, *, was: str, to: str, word: str, reason: str) -> Run:
+    with transaction.atomic():
+        run = _locked(run, actor)
+        if run.state != was:
+            raise Conflict(f"The run is {run.state}, not {was}.", fix="Reload the page.", state=run.state)
+        now = clock.now()
+        Run.objects.filter(pk=run.pk).update(state=to)
+        run.state = to
+        transitions.event(run, "R3", now=now, state=to, actor=actor, text=reason)
+        because = f": {reason.strip()}" if reason.strip() else ""
+        transitions.note(run, kind="run", actor=actor, text=f"{actor.label} {word} the run{because}.")
+        engine.move_on(run, now=now)
+    return run
+
+
+def _locked(run: Run, actor: Actor, permission: Permission = Permission.RUN) -> Run:
+    if actor.user is not None:
+        permissions.require(actor, permission, run.team)
+    return transitions.lock_run(run.pk)
+
+
+def answer(
+    step: StepRun,
+    *,
+    actor: Actor,
+    fields: dict[str, Any] | None = None,
+    decision: str = "",
+    verdict: str = "",
+    note: str = "",
+) -> StepRun:
+    """A person's answer: to a manual step (`fields`, or decision done, could_not, skip), to a parked verdict
+    (accept, override with verdict and note, again, stop), or about an effect in doubt (happened, did_not_happen).
+    """
+    with transaction.atomic():
+        run = _locked(step.run, actor, Permission.ANSWER)
+        step = StepRun.objects.get(pk=step.pk)
+        now = clock.now()
+        if step.state == "unknown":
+            _answer_unknown(run, step, decision, actor, note, now)
+        elif step.state == "blocked" and step.blocked_on == "human":
+            _answer_manual(run, step, fields or {}, decision, actor, note, now)
+        elif step.state == "blocked" and step.blocked_on == "ask":
+            _answer_ask(run, step, decision, verdict, actor, note, now)
+        else:
+            raise Conflict(
+                f"The step is {step.state} and asks nothing.", fix="Reload the run's page.", state=step.state
+            )
+        engine.move_on(run, now=now)
+    return StepRun.objects.get(pk=step.pk)
+
+
+def _answer_manual(
+    run: Run, step: StepRun, fields: dict[str, Any], decision: str, actor: Actor, note: str, now: datetime
+) -> None:
+    definition = reading.step_of(run, step)
+    result = (
+        dict.fromkeys(definition.fields) | inputs.resolve(definition.fields, given=fields).values
+        if decision in ("", "done")
+        else {}
+    )
+    verdict = {"could_not": "fail", "skip": "skipped"}.get(decision, "pass")
+    rules = definition.rules
+    if decision in ("", "done") and (rules.pass_if or rules.fail_if):
+        context = reading.names(run, list(run.steps.all()), now) | {"result": result}
+        try:
+            if rules.fail_if is not None and boolean(rules.fail_if, context):
+                verdict = "fail"
+            elif rules.pass_if is not None and not boolean(rules.pass_if, context):
+                verdict = "fail" if rules.fail_if is None else "inconclusive"
+        except ExpressionError as error:
+            raise Invalid(f"The answer cannot be judged: {error}.", fix="Fill in every field.") from None
+    said = ", ".join(f"{name} = {value}" for name, value in result.items())
+    summary = " ".join(part for part in (said, note.strip()) if part) or decision.replace("_", " ") or "done"
+    row = _answer_evidence(run, step, summary, verdict, result)
+    engine.settle(
+        run,
+        step,
+        was=("blocked",),
+        verdict=verdict,
+        reason=decision,
+        summary=summary,
+        now=now,
+        actor=actor,
+        asked=True,
+        result=result,
+        evidence_id=row.pk,
+    )
+
+
+def _answer_evidence(run: Run, step: StepRun, summary: str, verdict: str, result: dict[str, Any]) -> evidence.Evidence:
+    return evidence.store(
+        incident_id=run.incident_id,
+        kind="answer",
+        summary=f"{step.name} {summary}",
+        run_id=run.pk,
+        step=step.step,
+        verdict=verdict,
+        result=result,
+    )
+
+
+def _answer_ask(run: Run, step: StepRun, decision: str, verdict: str, actor: Actor, note: str, now: datetime) -> None:
+    proposed = step.proposed_verdict
+    if decision == "again":
+        _again(run, step, actor, now, was=("blocked",))
+        return
+    if decision == "override":
+        if verdict not in ("pass", "fail", "skipped"):
+            raise Invalid("An override names pass, fail or skipped.", fix="Choose what the step should count as.")
+        if not note.strip():
+            raise Invalid("An override needs a note.", fix="Say in one sentence how you know.")
+        text = f"{actor.label} counts {step.name} as «{WORDS[verdict]}» instead of «{WORDS[proposed]}»: {note.strip()}"
+        row = evidence.store(
+            incident_id=run.incident_id, kind="override", summary=text, run_id=run.pk, step=step.step, verdict=verdict
+        )
+        transitions.note(
+            run,
+            kind="answer",
+            actor=actor,
+            text=text,
+            evidence=row,
+            pinned=True,
+            data={"step": step.step, "override": True, "from": proposed, "to": verdict},
+        )
+    elif decision in ("accept", "stop"):
+        verdict = proposed
+    else:
+        raise Invalid("Choose accept, override, again or stop.", fix="See the four buttons on the run's page.")
+    if decision == "stop":
+        stopping.begin(run, reason=f"stopped by {actor.label} at {step.step}", now=now, actor=actor)
+    engine.settle(
+        run,
+        step,
+        was=("blocked",),
+        verdict=verdict,
+        reason=step.reason,
+        summary=step.summary,
+        now=now,
+        transition="S17",
+        actor=actor,
+        asked=True,
+        overridden_by=actor.label if decision == "override" else "",
+    )
+
+
+def _answer_unknown(run: Run, step: StepRun, decision: str, actor: Actor, note: str, now: datetime) -> None:
+    if decision not in ("happened", "did_not_happen"):
+        raise Invalid("Say whether it happened or did not happen.", fix="Look at the state read back just now.")
+    yes = decision == "happened"
+    transitions.note(
+        run,
+        kind="answer",
+        actor=actor,
+        text=f"{actor.label}: it {'happened' if yes else 'did not happen'} ({step.name}). {note.strip()}".strip(),
+        pinned=True,
+        data={"step": step.step},
+    )
+    effects.happened(run, step, yes=yes, now=now, actor_label=actor.label)
+
+
+def _again(run: Run, step: StepRun, actor: Actor, now: datetime, *, was: tuple[str, ...]) -> None:
+    """S17: the step starts over with a new generation: rendered anew, previewed anew, asked anew."""
+    moved = transitions.move(
+        step,
+        was=was,
+        state="pending",
+        blocked_on="",
+        generation=step.generation + 1,
+        attempts=0,
+        verdict="",
+        proposed_verdict="",
+        reason="",
+        summary="",
+        evidence_id=None,
+        value=None,
+        result=None,
+        t0=None,
+        due_at=None,
+        settled_at=None,
+        cancel_requested=False,
+    )
+    if moved:
+        transitions.event(run, "S17", now=now, state="pending", step=step, actor=actor, text="again")
+        transitions.note(run, kind="run", actor=actor, text=f"{actor.label} runs {step.name} again.")
+
+
+def rerun(step: StepRun, *, actor: Actor) -> StepRun:
+    """Run a settled check of the current phase, or a parked step, again; what later steps saw stays on record."""
+    with transaction.atomic():
+        run = _locked(step.run, actor)
+        step = StepRun.objects.get(pk=step.pk)
+        now = clock.now()
+        parked = step.state == "blocked" and step.blocked_on in ("ask", "approval")
+        if run.state != "active" or step.phase != run.phase or not (step.state == "settled" or parked):
+            raise Conflict(
+                f"The step is {step.state} in phase {step.phase}; the run is {run.state} in phase {run.phase}.",
+                fix="Only an ended or parked step of the phase at work can run again; else start the runbook anew.",
+            )
+        if step.state == "settled" and step.kind == "action":
+            raise Conflict("An action that has ended is not repeated.", fix="Start the runbook anew.")
+        _again(run, step, actor, now, was=("settled", "blocked"))
+        engine.move_on(run, now=now)
+    return StepRun.objects.get(pk=step.pk)
+
+
+def skip(step: StepRun, *, actor: Actor, reason: str) -> StepRun:
+    """Count a step that has not started or waits as skipped, with a reason on the timeline."""
+    if not reason.strip():
+        raise Invalid("Skipping needs a reason.", fix="Say in one sentence why it is not needed.")
+    with transaction.atomic():
+        run = _locked(step.run, actor, Permission.ANSWER)
+        step = StepRun.objects.get(pk=step.pk)
+        now = clock.now()
+        if step.state not in ("pending", "sleeping", "blocked"):
+            raise Conflict(f"The step is {step.state} and cannot be skipped.", fix="Reload the run's page.")
+        text = f"{actor.label} skipped {step.name} {reason.strip()}"
+        transitions.note(
+            run, kind="answer", actor=actor, text=text, pinned=True, data={"step": step.step, "override": True}
+        )
+        engine.settle(
+            run,
+            step,
+            was=(step.state,),
+            verdict="skipped",
+            reason="skipped",
+            summary=f"Skipped by {actor.label}: {reason.strip()}",
+            now=now,
+            actor=actor,
+            asked=True,
+        )
+        engine.move_on(run, now=now)
+    return StepRun.objects.get(pk=step.pk)

@@ -1,0 +1,107 @@
+"""Locking a run, writing its events, and handing ready steps to workers: what every verb of the engine shares."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+
+from catalog.actors import ENGINE, Actor
+from common import background, live
+from incidents import timeline
+from incidents.models import Evidence, Incident
+from runbooks.models import Run, RunEvent, StepRun
+
+
+def lock_run(run_id: int) -> Run:
+    """The run with its incident locked first, then itself: the one order in which rows are locked (decision 0007).
+
+    On SQLite the transaction itself is the lock. Must be called inside a transaction; the row is read after the lock.
+    """
+    incident_id = Run.objects.values_list("incident_id", flat=True).get(pk=run_id)
+    if incident_id is not None:
+        Incident.objects.select_for_update().get(pk=incident_id)
+    return Run.objects.select_for_update(of=("self",)).select_related("incident", "revision", "runbook").get(pk=run_id)
+
+
+def event(
+    run: Run,
+    transition: str,
+    *,
+    now: datetime,
+    state: str,
+    step: StepRun | None = None,
+    actor: Actor = ENGINE,
+    text: str = "",
+) -> None:
+    """Write one transition as the run's next event and raise the run's version, in the caller's transaction."""
+    Run.objects.filter(pk=run.pk).update(seq=F("seq") + 1, version=F("version") + 1)
+    run.seq, run.version = Run.objects.values_list("seq", "version").get(pk=run.pk)
+    RunEvent.objects.create(
+        run=run,
+        seq=run.seq,
+        at=now,
+        transition=transition,
+        step=step.step if step else "",
+        item=step.item if step else 0,
+        state=state,
+        actor=actor.label[:120],
+        text=text[:500],
+    )
+    transaction.on_commit(live.wake)
+
+
+def move(step: StepRun, *, was: tuple[str, ...], **changes: Any) -> bool:
+    """Change a step only if it is still in one of the states `was`; False when somebody else was first."""
+    changed = StepRun.objects.filter(pk=step.pk, state__in=was).update(**changes)
+    if not changed:
+        return False
+    for name, value in changes.items():
+        setattr(step, name, value)
+    return True
+
+
+def make_ready(step: StepRun, *, was: tuple[str, ...], now: datetime, **changes: Any) -> bool:
+    """Put a step before the workers and send them a hint once this is committed."""
+    moved = move(
+        step,
+        was=was,
+        state="ready",
+        blocked_on="",
+        due_at=None,
+        lease_until=None,
+        ready_at=now,
+        published_at=now,
+        **changes,
+    )
+    if moved:
+        background.hint("runbooks.execute", step.queue, step.pk)
+    return moved
+
+
+def note(
+    run: Run,
+    *,
+    kind: str,
+    text: str,
+    actor: Actor = ENGINE,
+    evidence: Evidence | None = None,
+    pinned: bool = False,
+    data: dict[str, Any] | None = None,
+    at: datetime | None = None,
+) -> None:
+    """Write to the incident's timeline, if the run belongs to one; every entry names the run."""
+    if run.incident is None:
+        return
+    timeline.record(
+        run.incident,
+        kind=kind,
+        actor=actor,
+        text=text,
+        at=at,
+        evidence=[evidence] if evidence else [],
+        pinned=pinned,
+        data={"run": str(run.uuid), "runbook": run.runbook.slug} | (data or {}),
+    )

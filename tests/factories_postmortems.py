@@ -1,0 +1,119 @@
+"""Builders for postmortems and messages: an incident with a whole timeline, addresses of people and teams."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime, timedelta
+from typing import Any
+
+from catalog.actors import ALERT, ENGINE, Actor, person
+from catalog.models import Address, Team, User
+from common import clock
+from common.secrets import encrypt
+from incidents import evidence, timeline
+from incidents.channels import channel_for
+from incidents.models import Evidence, Incident
+from tests.factories import make_incident, make_service, make_team, make_user
+
+_numbers = itertools.count(1)
+
+
+def make_address(url: str, *, user: User | None = None, team: Team | None = None, label: str = "phone") -> Address:
+    """An address of a person or a team."""
+    return Address.objects.create(
+        user=user,
+        team=team,
+        label=label,
+        channel=channel_for(url).name,
+        url_encrypted=encrypt(url.encode()),
+        url_hint="hint",
+        created_at=clock.now(),
+    )
+
+
+def make_check(incident: Incident, summary: str, *, verdict: str = "fail", **fields: Any) -> Evidence:
+    """Evidence of a check, with the timeline entry that a run writes of it."""
+    defaults: dict[str, Any] = {"provider": "metric.query", "step": f"step_{next(_numbers)}", "query": "up"}
+    row = evidence.store(incident_id=incident.pk, kind="check", summary=summary, verdict=verdict, **(defaults | fields))
+    timeline.record(incident, kind="check", actor=ENGINE, text=f"{row.step}: {summary}", evidence=[row])
+    return row
+
+
+class Story:
+    """A finished incident of a model version that lost accuracy, as the engine and people tell it."""
+
+    def __init__(self, team: Team | None = None, **fields: Any) -> None:
+        self.team = team or make_team()
+        self.user = make_user(f"dana-{next(_numbers)}", team=self.team)
+        self.user.full_name = "Dana Doe"
+        self.user.save()
+        self.actor: Actor = person(self.user, "on-call")
+        self.service = make_service(self.team, default_owner=self.user)
+        now = clock.now()
+        defaults: dict[str, Any] = {
+            "title": "Accuracy of `rag` fell [E99] <b>",
+            "incident_type": "accuracy_drop",
+            "severity": 2,
+            "started_at": now - timedelta(minutes=9),
+            "detected_at": now,
+        }
+        self.incident = make_incident(self.team, self.service, **(defaults | fields))
+        self._tell(now)
+
+    def _tell(self, now: datetime) -> None:
+        incident = self.incident
+        timeline.record(incident, kind="alert", actor=ALERT, text="Alert AccuracyLow fired: 0.78. Limit 0.88.", at=now)
+        self._state("open", "acknowledged", 2)
+        self.effect = make_check(incident, "Accuracy fell from 0.91 to 0.78, n = 900.", provider="eval.compare")
+        self.change = make_check(incident, "Model v43 came 12 min before the onset.", provider="change.rank")
+        self.quiet = make_check(incident, "Latency stayed at 210 ms.", verdict="pass")
+        self.open = make_check(incident, "No labels in the last hour.", verdict="inconclusive", step="labels")
+        timeline.record(
+            incident,
+            kind="diagnosis",
+            actor=ENGINE,
+            text="Likely cause: bad model version v43.",
+            data={
+                "top": "model_regression",
+                "confidence": 0.92,
+                "ranked": [
+                    {
+                        "id": "model_regression",
+                        "title": "Bad model version v43",
+                        "confidence": 0.92,
+                        "coverage": 0.8,
+                        "lines": [
+                            {"step": "a", "verdict": "fail", "points": 3, "evidence": self.effect.number},
+                            {"step": "b", "verdict": "fail", "points": 2, "evidence": f"E{self.change.number}"},
+                            {"step": "c", "verdict": "pass", "points": -1, "evidence": self.quiet.number},
+                            {"step": "d", "verdict": "inconclusive", "points": 0, "evidence": None},
+                        ],
+                    }
+                ],
+            },
+        )
+        timeline.record(
+            incident, kind="note", actor=self.actor, text="Dana Doe says: I should have looked. Many users saw “it”."
+        )
+        data = {"decision": "approved", "override": "own request", "step": "roll_back"}
+        timeline.record(incident, kind="approval", actor=self.actor, text="Dana Doe approved the rollback.", data=data)
+        timeline.record(
+            incident,
+            kind="effect",
+            actor=ENGINE,
+            text="Rolled back the model from v43 to v42.",
+            at=now + timedelta(minutes=40),
+            data={"state": "confirmed", "provider": "model.rollback", "seconds": 412, "before": "v43", "after": "v42"},
+        )
+        self._state("acknowledged", "mitigated", 41)
+        self._state("mitigated", "resolved", 55)
+
+    def _state(self, before: str, after: str, minutes: int) -> None:
+        at = self.incident.detected_at + timedelta(minutes=minutes)
+        setattr(self.incident, f"{after}_at", at)
+        self.incident.state = after
+        self.incident.save(update_fields=["state", f"{after}_at"])
+        text = f"Dana Doe moved {self.incident.key} to {after}."
+        timeline.record(
+            self.incident, kind="state", actor=self.actor, text=text, at=at, data={"from": before, "to": after}
+        )

@@ -1,0 +1,204 @@
+"""A team with one thing of every kind, and ways to call the pages and the API as somebody."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpResponse
+from django.test import Client
+
+from catalog import people
+from catalog.actors import person
+from catalog.models import Address, ApiToken, Change, Connection, Service, Team, User
+from common import clock
+from incidents import endpoints, timeline
+from incidents.evidence import store
+from incidents.models import ActionItem, Alert, Delivery, Endpoint, Gate, Incident, Postmortem
+from runbooks import runs
+from runbooks.models import ApprovalRequest, Run, Runbook, StepRun
+from tests.factories import make_connection, make_incident, make_service, make_team, make_user
+from tests.factories_runbooks import make_runbook
+
+# Part of every visible text of a world: where it must not be seen, none of it may be.
+MARK = "zqmarkqz"
+
+
+@dataclass
+class World:
+    """A team and its things; `member` holds every role."""
+
+    team: Team
+    member: User
+    service: Service
+    connection: Connection
+    endpoint: Endpoint
+    endpoint_token: str
+    delivery: Delivery
+    alert: Alert
+    incident: Incident
+    gate: Gate
+    runbook: Runbook
+    run: Run
+    step: StepRun
+    approval: ApprovalRequest
+    postmortem: Postmortem
+    item: ActionItem
+    change: Change
+    address: Address
+    member_address: Address
+    token: ApiToken
+    evidence: int = 1
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def make_world(slug: str = f"{MARK}-team") -> World:
+    """One thing of every kind, in its first state."""
+    now = clock.now()
+    team = make_team(slug, name=f"{MARK} team")
+    member = make_user(f"{slug}-member"[:40], team=team)
+    service = make_service(team, f"{slug}-service", title=f"{MARK} service")
+    connection = make_connection(team, slug=f"{slug}-prom"[:40])
+    endpoint, token = endpoints.create(source="alertmanager", name=f"{MARK} endpoint", team=team)
+    delivery = Delivery.objects.create(
+        endpoint=endpoint,
+        received_at=now,
+        body_sha256="0" * 64,
+        body_encrypted=endpoint.token_encrypted,
+        size=2,
+        status="rejected",
+        kind="error",
+        reason=f"{MARK} reason",
+    )
+    incident = make_incident(team, service, title=f"{MARK} incident")
+    timeline.record(incident, kind="note", actor=person(member), text=f"{MARK} note")
+    store(incident_id=incident.pk, kind="check", summary=f"{MARK} evidence")
+    alert = Alert.objects.create(
+        endpoint=endpoint,
+        dedup_key=f"{MARK} key",
+        status="firing",
+        title=f"{MARK} alert",
+        starts_at=now,
+        first_seen_at=now,
+        last_seen_at=now,
+        incident=incident,
+        service=service,
+    )
+    gate = Gate.objects.create(incident=incident, key="k", title=f"{MARK} gate", blocks="close", opened_at=now)
+    runbook = make_runbook(
+        team, f"  check:\n    - {{id: look, manual: '{MARK} look'}}\n", slug=f"{slug.replace('-', '_')}_book"[:40]
+    )
+    started = runs.start(runbook, given={}, actor=person(member), team=team, incident=incident)
+    assert started.run is not None
+    step = started.run.steps.get(step="look")
+    approval = ApprovalRequest.objects.create(
+        step_run=step,
+        generation=1,
+        digest="d" * 64,
+        principals=["role:oncall"],
+        state="superseded",
+        preview={"sentence": f"{MARK} preview", "before": {}, "after": {}, "lines": [], "warnings": []},
+        requested_at=now,
+        due_at=now + timedelta(minutes=30),
+    )
+    postmortem = Postmortem.objects.create(
+        incident=incident,
+        state="draft",
+        owner=member,
+        body=f"# {MARK} postmortem",
+        edition=1,
+        clock_started_at=now,
+        due_at=now + timedelta(hours=48),
+    )
+    item = ActionItem.objects.create(
+        incident=incident,
+        team=team,
+        title=f"{MARK} item",
+        kind="prevent",
+        owner=member,
+        due_on=(now + timedelta(days=7)).date(),
+        created_at=now,
+    )
+    change = Change.objects.create(
+        team=team,
+        service=service,
+        kind="model",
+        summary=f"{MARK} change",
+        source="api",
+        occurred_at=now,
+        received_at=now,
+    )
+    url = "https://hooks.example.com/x"
+    address = people.add_address(url=url, label=f"{MARK} chat", channel="webhook", hint="hooks.example.com", team=team)
+    own = people.add_address(url=url, label=f"{MARK} own", channel="webhook", hint="hooks.example.com", user=member)
+    api_token, _ = people.create_token(member, name=f"{MARK} token", scopes=["read"])
+    return World(
+        team=team,
+        member=member,
+        service=service,
+        connection=connection,
+        endpoint=endpoint,
+        endpoint_token=token,
+        delivery=delivery,
+        alert=alert,
+        incident=incident,
+        gate=gate,
+        runbook=runbook,
+        run=started.run,
+        step=step,
+        approval=approval,
+        postmortem=postmortem,
+        item=item,
+        change=change,
+        address=address,
+        member_address=own,
+        token=api_token,
+    )
+
+
+def signed_in(user: User, **options: Any) -> Client:
+    """A browser of that person, just signed in."""
+    client = Client(raise_request_exception=False, **options)
+    answer = client.post(f"/login/link/{people.new_login_link(user)}")
+    assert answer.status_code == 302, answer.content
+    return client
+
+
+class Program:
+    """A program with a token of somebody."""
+
+    def __init__(self, user: User, scopes: list[str] | None = None) -> None:
+        self.secret = people.create_token(user, name="test", scopes=scopes or ["*"])[1]
+        self.client = Client(raise_request_exception=False)
+
+    def call(self, method: str, path: str, body: object = None, **headers: str) -> HttpResponse:
+        """One request under /api/v1/."""
+        raw = body if isinstance(body, str | bytes) else "" if body is None else json.dumps(body)
+        return self.client.generic(  # type: ignore[return-value]
+            method,
+            path if path.startswith("/") else f"/api/v1/{path}",
+            raw,
+            content_type="application/json",
+            headers={"Authorization": f"Bearer {self.secret}", **headers},
+        )
+
+    def get(self, path: str, **headers: str) -> HttpResponse:
+        """Read."""
+        return self.call("GET", path, **headers)
+
+    def post(self, path: str, body: object = None) -> HttpResponse:
+        """Do."""
+        return self.call("POST", path, body)
+
+
+def problem(answer: HttpResponse) -> dict[str, Any]:
+    """The problem+json of an answer, checked for what every problem must say."""
+    assert answer["Content-Type"].startswith("application/problem+json"), (answer.status_code, answer.content[:300])
+    told: dict[str, Any] = json.loads(answer.content)
+    assert told["status"] == answer.status_code
+    assert told["detail"]
+    assert told["code"]
+    assert told["request_id"] == answer["X-Request-ID"]
+    return told

@@ -1,0 +1,160 @@
+"""Streams of version bumps."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.http import StreamingHttpResponse
+from django.test import AsyncClient, Client
+
+from catalog import people
+from catalog.actors import ENGINE
+from catalog.models import User
+from common import live
+from incidents import timeline
+from incidents.models import Incident
+from tests.factories import make_incident, make_team, make_user
+from tests.factories_web import signed_in
+
+
+def bump(incident: Incident, text: str = "news") -> None:
+    """Something happens, in another thread of this process."""
+
+    def write() -> None:
+        timeline.record(Incident.objects.get(pk=incident.pk), kind="note", actor=ENGINE, text=text)
+        connections.close_all()
+        live.wake()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join()
+
+
+async def listen(
+    user: User, path: str, then: Callable[[], None] | None = None, *, events: int, **headers: str
+) -> list[dict[str, Any]]:
+    """The first events of a stream; `then` happens after the first."""
+    client = AsyncClient()
+    await asyncio.to_thread(_sign_in, client, user)
+    answer = await client.get(path, headers=headers)
+    assert isinstance(answer, StreamingHttpResponse), (answer.status_code, getattr(answer, "content", b""))
+    assert answer["Content-Type"].startswith("text/event-stream")
+    found: list[dict[str, Any]] = []
+    stream = aiter(answer)  # type: ignore[arg-type]
+
+    async def read(stream: AsyncIterator[bytes]) -> None:
+        async for chunk in stream:
+            lines = dict(line.split(": ", 1) for line in chunk.decode().strip().splitlines() if ": " in line)
+            if lines.get("event") == "bump":
+                version = json.loads(lines["data"])["version"]
+                assert lines["id"] == str(version)
+                found.append({"version": version, "at": time.monotonic()})
+                if len(found) == 1 and then is not None:
+                    await asyncio.to_thread(then)
+                if len(found) >= events:
+                    return
+
+    await asyncio.wait_for(read(stream), 20)
+    await stream.aclose()  # type: ignore[attr-defined]
+    return found
+
+
+def _sign_in(client: AsyncClient, user: User) -> None:
+    browser = signed_in(user)
+    client.cookies = browser.cookies
+    connections.close_all()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_tells_the_version_and_each_change() -> None:
+    team = make_team()
+    user, incident = make_user(team=team), make_incident(team)
+    happened: list[float] = []
+
+    def then() -> None:
+        bump(incident)
+        happened.append(time.monotonic())
+
+    first, second = asyncio.run(listen(user, f"/live/incident/{incident.number}", then, events=2))
+    assert second["version"] == first["version"] + 1
+    assert second["at"] - happened[0] < 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_tells_at_once_what_was_missed_and_nothing_else() -> None:
+    team = make_team()
+    user, incident = make_user(team=team), make_incident(team)
+    path = f"/live/incident/{incident.number}"
+    missed = asyncio.run(listen(user, path, events=1, **{"Last-Event-ID": "999"}))
+    assert missed[0]["version"] == 0
+    known = asyncio.run(_first_within(user, path, "0", 1.5))
+    assert known == []
+
+
+async def _first_within(user: User, path: str, seen: str, seconds: float) -> list[dict[str, Any]]:
+    try:
+        return await asyncio.wait_for(listen(user, path, events=1, **{"Last-Event-ID": seen}), seconds)
+    except TimeoutError:
+        return []
+
+
+@pytest.mark.django_db
+def test_polling_tells_the_same() -> None:
+    team = make_team()
+    user, incident = make_user(team=team), make_incident(team)
+    client = signed_in(user)
+    before = client.get(f"/version/incident/{incident.number}").json()["version"]
+    timeline.record(incident, kind="note", actor=ENGINE, text="x")
+    assert client.get(f"/version/incident/{incident.number}").json()["version"] == before + 1
+    assert client.get("/version/home/me").status_code == 200
+    assert client.get(f"/version/team/{team.slug}").status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "path",
+    [
+        "incident/1",
+        "incident/x",
+        "incident/²",
+        "incident/" + "9" * 40,
+        "run/x",
+        "nosuch/1",
+        "team/x",
+        "run/" + "-" * 36,
+    ],
+)
+def test_it_knows_nothing_of_what_is_not_there(path: str) -> None:
+    client = signed_in(make_user(team=make_team()))
+    assert client.get(f"/version/{path}").status_code == 404
+    assert client.get(f"/live/{path}").status_code == 404
+
+
+@pytest.mark.django_db
+def test_it_tells_strangers_nothing() -> None:
+    incident = make_incident(make_team())
+    client = signed_in(make_user(team=make_team()))
+    for door in ("live", "version"):
+        assert client.get(f"/{door}/incident/{incident.number}").status_code == 404
+        assert Client().get(f"/{door}/incident/{incident.number}").status_code == 401
+
+
+@pytest.mark.django_db
+def test_a_wake_ends_the_wait_within_a_tenth_of_a_second() -> None:
+    from web.live import _next_look
+
+    async def waited() -> float:
+        began = time.monotonic()
+        asyncio.get_running_loop().call_later(0.2, live.wake)
+        await _next_look()
+        return time.monotonic() - began
+
+    assert asyncio.run(waited()) < 0.9
+    assert people.first_user().pk

@@ -1,0 +1,253 @@
+"""Runbooks and their runs: start one, stop it, answer what it asks."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from uuid import UUID
+
+from django.http import HttpResponse
+from ninja import Field, Query, Router
+
+from catalog.models import Service, Team
+from catalog.permissions import Permission
+from common.errors import Conflict, Invalid, NotFound
+from incidents.models import Incident
+from runbooks import approvals, runs
+from runbooks.models import OPEN_RUN_STATES, Run, Runbook, StepRun
+from web.api import shapes
+from web.api.doors import ApiRequest, Body, Page, listed, permits
+from web.policy import require_recent_for_approval, team_ids, team_object_or_404, team_or_404, visible
+
+router = Router(tags=["runs"])
+_RUNS = Run.objects.select_related("runbook", "revision", "incident", "service", "team")
+_RUNBOOKS = Runbook.objects.filter(deleted_at__isnull=True).select_related("current", "team")
+
+
+class RunFilters(Page):
+    """What the list of runs may be narrowed to."""
+
+    state: Literal["queued", "active", "paused", "stopping", "finished", "cancelled", "expired"] | None = None
+    open: bool | None = None
+    runbook: str = Field("", max_length=40)
+    incident: int | None = Field(None, ge=1)
+    service: str = Field("", max_length=60)
+
+
+class RunbookFilters(Page):
+    """What the list of runbooks may be narrowed to."""
+
+    type: str = Field("", max_length=20)
+    enabled: bool | None = None
+
+
+class StepQuery(Body):
+    """Which row of a `foreach` step is meant; 0 is the step itself."""
+
+    item: int = Field(0, ge=0, le=32_000)
+
+
+class NewRun(Body):
+    """A run of the published revision of a runbook; `team` only where neither incident nor service tells it."""
+
+    runbook: str = Field(min_length=1, max_length=40)
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    incident: int | None = Field(None, ge=1)
+    team: str = Field("", max_length=40)
+
+
+class Why(Body):
+    """Why it is stopped, paused or resumed."""
+
+    reason: str = Field("", max_length=300)
+
+
+class Approve(Body):
+    """Yes to exactly the change whose digest this is."""
+
+    digest: str = Field(min_length=8, max_length=64)
+    note: str = Field("", max_length=5_000)
+
+
+class Reject(Body):
+    """No, and why."""
+
+    digest: str = Field(min_length=8, max_length=64)
+    reason: str = Field(min_length=1, max_length=5_000)
+
+
+class Answer(Body):
+    """What a manual step asked for, or what to do with a step that nobody could decide."""
+
+    fields: dict[str, Any] | None = None
+    decision: Literal[
+        "", "accept", "override", "again", "stop", "done", "could_not", "skip", "happened", "did_not_happen"
+    ] = ""
+    verdict: Literal["", "pass", "fail", "inconclusive", "skipped"] = ""
+    note: str = Field("", max_length=5_000)
+
+
+class Skip(Body):
+    """Why the step is not needed."""
+
+    reason: str = Field(min_length=1, max_length=5_000)
+
+
+# --- runbooks --------------------------------------------------------------------------------------------------------
+@router.get("runbooks", auth=permits(Permission.SEE, RunbookFilters))
+def list_runbooks(request: ApiRequest, filters: Query[RunbookFilters]) -> dict[str, Any]:
+    """The shipped runbooks and those of your teams."""
+    rows = visible(_RUNBOOKS.all(), request.actor, shared=True)
+    if filters.type:
+        rows = rows.filter(incident_type=filters.type)
+    if filters.enabled is not None:
+        rows = rows.filter(enabled=filters.enabled)
+    return listed(rows, filters, shapes.runbook, key="slug", newest_first=False)
+
+
+@router.get("runbooks/{str:runbook}", auth=permits(Permission.SEE))
+def get_runbook(request: ApiRequest, runbook: str) -> dict[str, Any]:
+    """One runbook with the text of its published revision."""
+    return shapes.runbook_with_text(team_object_or_404(_RUNBOOKS.all(), request.actor, shared=True, slug=runbook))
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+@router.get("runs", auth=permits(Permission.SEE, RunFilters))
+def list_runs(request: ApiRequest, filters: Query[RunFilters]) -> dict[str, Any]:
+    """Runs of your teams, newest first, without their steps."""
+    rows = visible(_RUNS.all(), request.actor)
+    if filters.state:
+        rows = rows.filter(state=filters.state)
+    if filters.open is not None:
+        rows = rows.filter(state__in=OPEN_RUN_STATES) if filters.open else rows.exclude(state__in=OPEN_RUN_STATES)
+    if filters.runbook:
+        rows = rows.filter(runbook__slug=filters.runbook)
+    if filters.incident:
+        rows = rows.filter(incident__number=filters.incident)
+    if filters.service:
+        rows = rows.filter(service__slug=filters.service)
+    return listed(rows, filters, shapes.run_line)
+
+
+@router.post("runs", auth=permits(Permission.RUN), response={201: object})
+def start_run(request: ApiRequest, body: NewRun) -> HttpResponse:
+    """Start a runbook, or join the run that is at work on the same service; `decision` says which."""
+    runbook = team_object_or_404(_RUNBOOKS.all(), request.actor, shared=True, slug=body.runbook)
+    incident = None
+    if body.incident is not None:
+        incidents = Incident.objects.select_related("team", "service")
+        incident = team_object_or_404(incidents, request.actor, permission=Permission.RUN, number=body.incident)
+    team = _team_of(request, body, runbook, incident)
+    started = runs.start(runbook, given=body.inputs, actor=request.actor, team=team, incident=incident)
+    if started.run is None:
+        raise Conflict("The runbook is at work already, and it says to skip.", fix="Wait for that run to end.")
+    shown = shapes.run(team_object_or_404(_RUNS.all(), request.actor, pk=started.run.pk))
+    return shapes.created({**shown, "decision": started.decision}, status=200 if started.decision == "joined" else 201)
+
+
+def _team_of(request: ApiRequest, body: NewRun, runbook: Runbook, incident: Incident | None) -> Team:
+    """Whose run it is: the incident's team, the runbook's, the service's, the one named, or the caller's only one."""
+    if incident is not None:
+        return incident.team
+    if runbook.team is not None:
+        return runbook.team
+    if body.team:
+        return team_or_404(request.actor, body.team, permission=Permission.RUN)
+    named = body.inputs.get("service")
+    if isinstance(named, str):
+        return team_object_or_404(Service.objects.select_related("team"), request.actor, slug=named).team
+    mine = team_ids(request.actor)
+    if len(mine) != 1:
+        raise Invalid("Which team's run is it?", fix="Send `team`, or an incident.", fields={"team": "Missing."})
+    return Team.objects.get(pk=mine[0])
+
+
+def _run(request: ApiRequest, run_id: UUID, permission: Permission = Permission.SEE) -> Run:
+    return team_object_or_404(_RUNS.all(), request.actor, permission=permission, uuid=run_id)
+
+
+def _shown(request: ApiRequest, run_id: UUID) -> dict[str, Any]:
+    return shapes.run(_run(request, run_id))
+
+
+@router.get("runs/{uuid:run_id}", auth=permits(Permission.SEE))
+def get_run(request: ApiRequest, run_id: UUID) -> dict[str, Any]:
+    """One run with its steps."""
+    return _shown(request, run_id)
+
+
+@router.post("runs/{uuid:run_id}/cancel", auth=permits(Permission.RUN))
+def cancel_run(request: ApiRequest, run_id: UUID, body: Why | None = None) -> dict[str, Any]:
+    """End a run; nothing new is started."""
+    runs.cancel(_run(request, run_id, Permission.RUN), actor=request.actor, reason=body.reason if body else "")
+    return _shown(request, run_id)
+
+
+@router.post("runs/{uuid:run_id}/pause", auth=permits(Permission.RUN))
+def pause_run(request: ApiRequest, run_id: UUID, body: Why | None = None) -> dict[str, Any]:
+    """Start no further step for now."""
+    runs.pause(_run(request, run_id, Permission.RUN), actor=request.actor, reason=body.reason if body else "")
+    return _shown(request, run_id)
+
+
+@router.post("runs/{uuid:run_id}/resume", auth=permits(Permission.RUN))
+def resume_run(request: ApiRequest, run_id: UUID, body: Why | None = None) -> dict[str, Any]:
+    """Go on after a pause."""
+    runs.resume(_run(request, run_id, Permission.RUN), actor=request.actor, reason=body.reason if body else "")
+    return _shown(request, run_id)
+
+
+# --- steps -----------------------------------------------------------------------------------------------------------
+def _step(request: ApiRequest, run_id: UUID, step: str, item: int, permission: Permission) -> StepRun:
+    found = _run(request, run_id, permission).steps.filter(step=step, item=item).select_related("run").first()
+    if found is None:
+        raise NotFound("The run has no such step.", fix="GET the run: `steps` lists id and item.")
+    return found
+
+
+@router.post("runs/{uuid:run_id}/steps/{str:step}/approve", auth=permits(Permission.APPROVE, StepQuery))
+def approve_step(
+    request: ApiRequest, run_id: UUID, step: str, body: Approve, query: Query[StepQuery]
+) -> dict[str, Any]:
+    """Approve exactly the change that was shown. Signed-in people only; 409 for an old digest."""
+    found = _step(request, run_id, step, query.item, Permission.APPROVE)
+    require_recent_for_approval(request)
+    approvals.approve(found, digest=body.digest, actor=request.actor, note=body.note)
+    return _shown(request, run_id)
+
+
+@router.post("runs/{uuid:run_id}/steps/{str:step}/reject", auth=permits(Permission.APPROVE, StepQuery))
+def reject_step(request: ApiRequest, run_id: UUID, step: str, body: Reject, query: Query[StepQuery]) -> dict[str, Any]:
+    """Say no, with a reason; nothing is applied."""
+    found = _step(request, run_id, step, query.item, Permission.APPROVE)
+    approvals.reject(found, digest=body.digest, actor=request.actor, reason=body.reason)
+    return _shown(request, run_id)
+
+
+@router.post("runs/{uuid:run_id}/steps/{str:step}/answer", auth=permits(Permission.ANSWER, StepQuery))
+def answer_step(request: ApiRequest, run_id: UUID, step: str, body: Answer, query: Query[StepQuery]) -> dict[str, Any]:
+    """Answer a manual step (`fields`), or a step that waits for a decision."""
+    found = _step(request, run_id, step, query.item, Permission.ANSWER)
+    runs.answer(
+        found,
+        actor=request.actor,
+        fields=body.fields,
+        decision=body.decision,
+        verdict=body.verdict,
+        note=body.note,
+    )
+    return _shown(request, run_id)
+
+
+@router.post("runs/{uuid:run_id}/steps/{str:step}/rerun", auth=permits(Permission.RUN, StepQuery))
+def rerun_step(request: ApiRequest, run_id: UUID, step: str, query: Query[StepQuery]) -> dict[str, Any]:
+    """Do a check again."""
+    runs.rerun(_step(request, run_id, step, query.item, Permission.RUN), actor=request.actor)
+    return _shown(request, run_id)
+
+
+@router.post("runs/{uuid:run_id}/steps/{str:step}/skip", auth=permits(Permission.ANSWER, StepQuery))
+def skip_step(request: ApiRequest, run_id: UUID, step: str, body: Skip, query: Query[StepQuery]) -> dict[str, Any]:
+    """Count a step as skipped, with a reason."""
+    found = _step(request, run_id, step, query.item, Permission.ANSWER)
+    runs.skip(found, actor=request.actor, reason=body.reason)
+    return _shown(request, run_id)

@@ -1,0 +1,106 @@
+"""Looked-after services and what was changed about them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from django.http import HttpResponse
+from ninja import Field, Query, Router
+
+from catalog import changes
+from catalog.models import Change, Service
+from catalog.permissions import Permission
+from common import clock
+from common.errors import Invalid
+from web.api import shapes
+from web.api.doors import ApiRequest, Body, Page, listed, permits
+from web.policy import team_object_or_404, team_or_404, visible
+
+router = Router(tags=["services"])
+ChangeKind = Literal["code", "model", "prompt", "data_pipeline", "library_hardware", "upstream"]
+_ROWS = Service.objects.select_related("team", "default_owner").prefetch_related(
+    "depends_on", "signals__connection", "versions"
+)
+
+
+class ServiceFilters(Page):
+    """What the list of services may be narrowed to."""
+
+    team: str = Field("", max_length=40)
+
+
+class ChangeFilters(Page):
+    """What the list of changes may be narrowed to."""
+
+    service: str = Field("", max_length=60)
+    kind: ChangeKind | None = None
+
+
+class NewChange(Body):
+    """Something that was changed, told by the pipeline that did it."""
+
+    kind: ChangeKind
+    summary: str = Field(min_length=1, max_length=300)
+    service: str = Field("", max_length=60)
+    team: str = Field("", max_length=40)
+    subject: str = Field("", max_length=200)
+    version: str = Field("", max_length=120)
+    author: str = Field("", max_length=120)
+    environment: str = Field("", max_length=60)
+    link: str = Field("", max_length=500, pattern=r"^(https?://\S+)?$")
+    external_id: str = Field("", max_length=200)
+    labels: dict[str, str] = Field(default_factory=dict, max_length=128)
+    occurred_at: datetime | None = None
+
+
+@router.get("services", auth=permits(Permission.SEE, ServiceFilters))
+def list_services(request: ApiRequest, filters: Query[ServiceFilters]) -> dict[str, Any]:
+    """Services of your teams, by name."""
+    rows = visible(_ROWS.all(), request.actor)
+    if filters.team:
+        rows = rows.filter(team__slug=filters.team)
+    return listed(rows, filters, shapes.service, key="slug", newest_first=False)
+
+
+@router.get("services/{slug:service}", auth=permits(Permission.SEE))
+def get_service(request: ApiRequest, service: str) -> dict[str, Any]:
+    """One service with its signals and versions."""
+    return shapes.service(team_object_or_404(_ROWS.all(), request.actor, slug=service))
+
+
+@router.get("changes", auth=permits(Permission.SEE, ChangeFilters))
+def list_changes(request: ApiRequest, filters: Query[ChangeFilters]) -> dict[str, Any]:
+    """What was changed, newest received first."""
+    rows = visible(Change.objects.select_related("team", "service"), request.actor)
+    if filters.service:
+        rows = rows.filter(service__slug=filters.service)
+    if filters.kind:
+        rows = rows.filter(kind=filters.kind)
+    return listed(rows, filters, shapes.change)
+
+
+@router.post("changes", auth=permits(Permission.RESPOND), response={201: object})
+def tell_change(request: ApiRequest, body: NewChange) -> HttpResponse:
+    """Tell a change; the same `external_id` again changes the one told before and answers 200."""
+    service = None
+    if body.service:
+        rows = Service.objects.select_related("team")
+        service = team_object_or_404(rows, request.actor, permission=Permission.RESPOND, slug=body.service)
+    elif not body.team:
+        raise Invalid("Name a service or a team.", fix="Send `service` or `team`.", fields={"service": "Missing."})
+    team = service.team if service else team_or_404(request.actor, body.team, permission=Permission.RESPOND)
+    if body.occurred_at is not None and body.occurred_at.tzinfo is None:
+        raise Invalid(
+            "`occurred_at` has no time zone.",
+            fix="Write it as 2026-11-21T03:00:00Z.",
+            fields={"occurred_at": "No zone."},
+        )
+    change, new = changes.record(
+        team=team,
+        service=service,
+        source="api",
+        occurred_at=body.occurred_at or clock.now(),
+        **body.model_dump(exclude={"team", "service", "occurred_at"}),
+    )
+    return shapes.created(shapes.change(change), status=201 if new else 200)

@@ -1,0 +1,288 @@
+"""How rows look as JSON: the words of docs/guide/api.md, one function per noun. Fields are only ever added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
+from django.http import HttpResponse, JsonResponse
+
+from catalog.models import Change, Service
+from incidents.models import ActionItem, Alert, Delivery, Evidence, Incident, Postmortem, TimelineEntry
+from runbooks.models import ApprovalRequest, Run, Runbook, StepRun
+
+Shape = dict[str, Any]
+
+
+def link(path: str) -> str:
+    """The absolute address of a page, made from BACKSTOP_BASE_URL and never from the request."""
+    return f"{settings.BASE_URL}{path}"
+
+
+def created(shape: Shape, *, status: int = 201) -> HttpResponse:
+    """The answer to a POST that made something: 201, and the thing."""
+    return JsonResponse(shape, status=status, encoder=DjangoJSONEncoder)
+
+
+def delivery(row: Delivery) -> Shape:
+    """An accepted webhook and what became of it; never its raw body."""
+    return {
+        "id": str(row.uuid),
+        "source": row.endpoint.source,
+        "endpoint": row.endpoint.name,
+        "team": row.endpoint.team.slug,
+        "status": row.status,
+        "kind": row.kind or None,
+        "reason": row.reason,
+        "received_at": row.received_at,
+        "processed_at": row.processed_at,
+        "size": row.size,
+        "attempts": row.attempts,
+        "event_id": row.event_id,
+        "alerts": row.alerts,
+        "notes": row.notes,
+    }
+
+
+def alert(row: Alert) -> Shape:
+    """An alert in its present episode."""
+    return {
+        "id": str(row.uuid),
+        "source": row.endpoint.source,
+        "endpoint": row.endpoint.name,
+        "team": row.endpoint.team.slug,
+        "status": row.status,
+        "severity": row.severity,
+        "title": row.title,
+        "description": row.description,
+        "service": row.service.slug if row.service else row.service_name or None,
+        "environment": row.environment or None,
+        "labels": row.labels,
+        "links": row.links,
+        "dedup_key": row.dedup_key,
+        "episode": row.episode,
+        "starts_at": row.starts_at,
+        "ends_at": row.ends_at,
+        "first_seen_at": row.first_seen_at,
+        "last_seen_at": row.last_seen_at,
+        "seen_count": row.seen_count,
+        "incident": row.incident.number if row.incident else None,
+    }
+
+
+def incident(row: Incident) -> Shape:
+    """An incident without its timeline."""
+    return {
+        "number": row.number,
+        "key": row.key,
+        "title": row.title,
+        "summary": row.summary,
+        "type": row.incident_type,
+        "severity": row.severity,
+        "state": row.state,
+        "team": row.team.slug,
+        "service": row.service.slug if row.service else None,
+        "unrouted": row.unrouted,
+        "is_drill": row.is_drill,
+        "commander": row.commander.username if row.commander else None,
+        "declared_by": row.declared_by,
+        "started_at": row.started_at,
+        "onset_at": row.onset_at,
+        "detected_at": row.detected_at,
+        "acknowledged_at": row.acknowledged_at,
+        "acknowledged_by": row.acknowledged_by or None,
+        "mitigated_at": row.mitigated_at,
+        "resolved_at": row.resolved_at,
+        "closed_at": row.closed_at,
+        "version": row.version,
+        "url": link(f"/incidents/{row.number}"),
+    }
+
+
+def entry(row: TimelineEntry) -> Shape:
+    """One entry of a timeline with the evidence it cites."""
+    return {
+        "seq": row.seq,
+        "at": row.at,
+        "recorded_at": row.recorded_at,
+        "kind": row.kind,
+        "actor": row.actor,
+        "role": row.role,
+        "text": row.text,
+        "data": row.data,
+        "evidence": [f"E{number}" for number in row.evidence],
+        "pinned": row.pinned,
+        "supersedes": row.supersedes,
+        "hash": row.hash,
+    }
+
+
+def service(row: Service) -> Shape:
+    """A looked-after service with its signals; connections by name only."""
+    return {
+        "slug": row.slug,
+        "title": row.title,
+        "description": row.description,
+        "team": row.team.slug,
+        "tier": row.tier,
+        "default_owner": row.default_owner.username if row.default_owner else None,
+        "dashboard_url": row.dashboard_url or None,
+        "depends_on": sorted(other.slug for other in row.depends_on.all()),
+        "signals": [
+            {"name": s.name, "connection": s.connection.slug, "query": s.query, "unit": s.unit, "worse": s.worse}
+            for s in row.signals.all()
+        ],
+        "versions": [
+            {"version": v.version, "state": v.state, "served_from": v.served_from, "served_to": v.served_to}
+            for v in row.versions.all()
+        ],
+        "url": link(f"/services/{row.slug}"),
+    }
+
+
+def change(row: Change) -> Shape:
+    """Something that was changed."""
+    return {
+        "id": str(row.uuid),
+        "team": row.team.slug,
+        "service": row.service.slug if row.service else None,
+        "kind": row.kind,
+        "summary": row.summary,
+        "subject": row.subject,
+        "version": row.version,
+        "author": row.author,
+        "environment": row.environment,
+        "link": row.link or None,
+        "labels": row.labels,
+        "source": row.source,
+        "occurred_at": row.occurred_at,
+        "received_at": row.received_at,
+    }
+
+
+def runbook(row: Runbook) -> Shape:
+    """A runbook with its current revision."""
+    return {
+        "id": row.slug,
+        "title": row.title,
+        "type": row.incident_type,
+        "team": row.team.slug if row.team else None,
+        "enabled": row.enabled,
+        "revision": row.current.number if row.current else None,
+        "published_at": row.current.published_at if row.current else None,
+        "url": link(f"/runbooks/{row.slug}"),
+    }
+
+
+def runbook_with_text(row: Runbook) -> Shape:
+    """The same with the YAML text of the current revision."""
+    return {**runbook(row), "text": row.current.text if row.current else None}
+
+
+def run_line(row: Run) -> Shape:
+    """A run without its steps, for lists."""
+    return {
+        "id": str(row.uuid),
+        "runbook": row.runbook.slug,
+        "revision": row.revision.number,
+        "state": row.state,
+        "stop_reason": row.stop_reason,
+        "outcome": row.outcome or None,
+        "phase": row.phase,
+        "incident": row.incident.number if row.incident else None,
+        "service": row.service.slug if row.service else None,
+        "team": row.team.slug,
+        "inputs": row.inputs,
+        "diagnosis": row.diagnosis,
+        "warning": row.warning,
+        "started_by": row.started_by,
+        "created_at": row.created_at,
+        "ended_at": row.ended_at,
+        "version": row.version,
+        "url": link(f"/runs/{row.uuid}"),
+    }
+
+
+def run(row: Run) -> Shape:
+    """A run with all its steps, in order; what waits for approval carries the digest to approve or reject."""
+    steps = list(row.steps.all())
+    cited = {e.pk: e.key for e in Evidence.objects.filter(pk__in=[s.evidence_id for s in steps if s.evidence_id])}
+    asked = {a.step_run_id: a for a in ApprovalRequest.objects.filter(step_run__run=row, state="open")}
+    return {**run_line(row), "steps": [_step(s, cited, asked.get(s.pk)) for s in steps]}
+
+
+def _step(row: StepRun, cited: dict[int, str], asked: ApprovalRequest | None) -> Shape:
+    return {
+        "id": row.step,
+        "item": row.item,
+        "kind": row.kind,
+        "provider": row.provider or None,
+        "name": row.name,
+        "phase": row.phase,
+        "state": row.state,
+        "blocked_on": row.blocked_on or None,
+        "verdict": row.verdict or None,
+        "reason": row.reason or None,
+        "summary": row.summary,
+        "value": row.value,
+        "result": row.result,
+        "attempts": row.attempts,
+        "due_at": row.due_at,
+        "evidence": cited.get(row.evidence_id) if row.evidence_id else None,
+        "approval": asked
+        and {
+            "digest": asked.digest,
+            "needed": asked.needed,
+            "from": asked.principals,
+            "four_eyes": asked.four_eyes,
+            "message": asked.message,
+            "preview": asked.preview,
+            "new_fact": asked.new_fact or None,
+            "requested_at": asked.requested_at,
+            "due_at": asked.due_at,
+        },
+    }
+
+
+def postmortem(row: Postmortem) -> Shape:
+    """A postmortem with its text and the edition that a change must name."""
+    return {
+        "incident": row.incident.number,
+        "state": row.state,
+        "owner": row.owner.username if row.owner else None,
+        "edition": row.edition,
+        "body": row.body,
+        "whys": row.whys,
+        "clock_started_at": row.clock_started_at,
+        "due_at": row.due_at,
+        "drafted_at": row.drafted_at,
+        "published_at": row.published_at,
+        "url": link(f"/postmortems/{row.incident.number}"),
+    }
+
+
+def postmortem_line(row: Postmortem) -> Shape:
+    """The same without the text, for lists."""
+    return {key: value for key, value in postmortem(row).items() if key not in ("body", "whys")}
+
+
+def action_item(row: ActionItem) -> Shape:
+    """One action item."""
+    return {
+        "id": str(row.uuid),
+        "incident": row.incident.number,
+        "team": row.team.slug,
+        "title": row.title,
+        "kind": row.kind,
+        "priority": row.priority,
+        "owner": row.owner.username,
+        "due_on": row.due_on,
+        "state": row.state,
+        "closing_check": row.closing_check,
+        "rule": row.rule or None,
+        "evidence": [f"E{number}" for number in row.evidence],
+        "reason": row.reason or None,
+        "created_at": row.created_at,
+        "done_at": row.done_at,
+    }

@@ -1,0 +1,120 @@
+"""Live updates: a stream of version bumps per page; the page then fetches the fragment that changed.
+
+A stream says only "version 17": what is shown comes by an ordinary request with its own permission check. The row's
+`version` is the truth, read each second; a wake in this process brings the news within a tenth of one. Where streams
+do not get through, `/version/…` answers the same by polling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError, connections
+from django.db.models import QuerySet, Sum
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from catalog.actors import Actor
+from catalog.models import Team
+from catalog.permissions import Permission
+from common import live
+from common.errors import NotFound
+from incidents.models import Incident, Postmortem
+from runbooks.models import Run
+from web.policy import PersonRequest, allow, team_ids, visible
+
+POLL_SECONDS = 1.0
+LOOK_SECONDS = 0.05
+HEARTBEAT_SECONDS = 15.0
+# A stream ends by itself, so that a sign-out, a lost role and a new release reach it; browsers connect again at once.
+LONGEST_SECONDS = 600.0
+
+
+def version_of(actor: Actor, kind: str, key: str) -> int:
+    """The version of a thing that the actor may see; NotFound otherwise, also for what does not exist."""
+    rows: QuerySet[Incident] | QuerySet[Run] | QuerySet[Postmortem] | QuerySet[Team]
+    if kind == "home":
+        # The first page shows all teams of its reader: any of them moving moves it.
+        return Team.objects.filter(pk__in=team_ids(actor)).aggregate(sum=Sum("version"))["sum"] or 0
+    if kind == "incident" and key.isdecimal():
+        rows = visible(Incident.objects.filter(number=int(key[:18])), actor)
+    elif kind == "postmortem" and key.isdecimal():
+        rows = visible(Postmortem.objects.filter(incident__number=int(key[:18])), actor, team="incident__team")
+    elif kind == "run" and _is_uuid(key):
+        rows = visible(Run.objects.filter(uuid=key), actor)
+    elif kind == "team":
+        rows = Team.objects.filter(slug=key, pk__in=team_ids(actor))
+    else:
+        rows = Team.objects.none()
+    found = rows.values_list("version", flat=True).first()
+    if found is None:
+        raise NotFound("There is no such thing here.", fix="Check the address, or ask for membership of its team.")
+    return int(found)
+
+
+def _is_uuid(text: str) -> bool:
+    return len(text) == 36 and all(c in "0123456789abcdef-" for c in text.lower()) and text.count("-") == 4
+
+
+@allow(Permission.SEE)
+def version(request: PersonRequest, kind: str, key: str) -> HttpResponse:
+    """The version now, for pages that poll."""
+    response = JsonResponse({"version": version_of(request.actor, kind, key)})
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@allow(Permission.SEE)
+async def stream(request: PersonRequest, kind: str, key: str) -> HttpResponseBase:
+    """Server-sent events: `bump` with the version, at the start unless the reader has it, and at each change."""
+    now = await sync_to_async(version_of)(request.actor, kind, key)
+    told = request.headers.get("Last-Event-ID") or request.GET.get("since", "")
+    seen = int(told[:18]) if told.isdecimal() else -1
+    response = StreamingHttpResponse(_bumps(request.actor, kind, key, now, seen), content_type="text/event-stream")
+    response["Cache-Control"] = "no-cache"
+    # nginx must pass each event on at once.
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+async def _bumps(actor: Actor, kind: str, key: str, current: int, seen: int) -> AsyncIterator[bytes]:
+    # A stream lives for minutes; the connection that its permission check used goes back to the pool now.
+    await sync_to_async(connections.close_all)()
+    began = beat = time.monotonic()
+    yield b"retry: 2000\n\n"
+    while time.monotonic() - began < LONGEST_SECONDS:
+        if current != seen:
+            seen = current
+            beat = time.monotonic()
+            yield b'id: %d\nevent: bump\ndata: {"version": %d}\n\n' % (current, current)
+        elif time.monotonic() - beat >= HEARTBEAT_SECONDS:
+            beat = time.monotonic()
+            yield b": still here\n\n"
+        await _next_look()
+        try:
+            current = await asyncio.to_thread(_read, actor, kind, key)
+        except NotFound:
+            return
+        except DatabaseError:
+            # Away for a moment: what was shown stays, and the stream tells when there is more.
+            continue
+
+
+async def _next_look() -> None:
+    """Until somebody in this process changed something, at most a second; costs no thread."""
+    generation = live.wait(0, -1)
+    until = time.monotonic() + POLL_SECONDS
+    while time.monotonic() < until:
+        await asyncio.sleep(LOOK_SECONDS)
+        if live.wait(0, generation) != generation:
+            return
+
+
+def _read(actor: Actor, kind: str, key: str) -> int:
+    try:
+        return version_of(actor, kind, key)
+    finally:
+        connections.close_all()

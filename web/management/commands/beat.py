@@ -1,0 +1,30 @@
+"""`manage.py beat`: the clock of the house jobs in production."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from celery import current_app
+from celery.beat import Scheduler, Service
+from django.core.management.base import BaseCommand
+
+from web.management.commands.worker import refuse_unsafe
+
+
+class Command(BaseCommand):
+    """Start house jobs when they are due; no run depends on it."""
+
+    help = "Start house jobs when due, until SIGTERM. One is enough; a second one only repeats harmless jobs."
+    requires_system_checks: list[str] = []
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the clock until SIGTERM or Ctrl-C; ends with 0."""
+        refuse_unsafe()
+        # In memory: the table is short, and a file could only be stale.
+        service = Service(current_app, max_interval=2, scheduler_cls=Scheduler, remote_control=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: service.stop())
+        self.stdout.write("The clock is running.")
+        self.stdout.flush()
+        service.start()

@@ -1,0 +1,78 @@
+"""`manage.py up`: everything in one process, ready for the first page."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from catalog import people
+from catalog.models import User
+from common.errors import DomainError
+from web.operate import demo as demo_world
+from web.operate import place, prepare, serve
+
+
+class Command(BaseCommand):
+    """Migrate, seed and serve from one process (embedded mode)."""
+
+    help = "Serve everything from one process: pages, API, hooks, workers and clock, on SQLite or PostgreSQL."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """`--data-dir`, `--host` and `--port` are read before the settings load (config/arguments.py)."""
+        parser.add_argument("--port", type=int, default=os.environ.get("PORT", "8000"), help="default 8000, or PORT")
+        parser.add_argument(
+            "--host", default=os.environ.get("HOST", "127.0.0.1"), help="default 127.0.0.1 (this machine only), or HOST"
+        )
+        parser.add_argument("--data-dir", help="default ./data, or BACKSTOP_DATA_DIR")
+        parser.add_argument("--no-demo", action="store_true", help="no demo services, incident and simulated service")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Serve until SIGTERM or Ctrl-C; a clean stop exits with 0."""
+        if not settings.EMBEDDED:
+            raise CommandError(
+                "BACKSTOP_REDIS_URL is set, so this is a production set-up: start web, live, worker and beat as "
+                "deploy/README.md says, or unset it for one process."
+            )
+        try:
+            if settings.BACKSTOP_UNSAFE:
+                raise CommandError("\n".join(settings.BACKSTOP_UNSAFE))
+            lock = place.FolderLock(settings.BACKSTOP.data_dir)
+            sock = place.listen(options["host"], options["port"])
+            lock.say(f"process {os.getpid()} at {settings.BASE_URL}")
+            copy = prepare.migrate()
+            user = prepare.seed(demo=not options["no_demo"])
+        except DomainError as error:
+            raise CommandError(f"{error.sentence} {error.fix}".strip()) from None
+        if copy:
+            self._say(f"Database    migrated; the file from before is {copy}")
+        (settings.BACKSTOP.data_dir / place.ADDRESS_FILE).write_text(settings.BASE_URL + "\n")
+        if not options["no_demo"]:
+            demo_world.start_world()
+        clean = serve.run(sock, on_ready=lambda ready: self._welcome(user, ready=ready, **options))
+        lock.release()
+        self._say("Stopped." if clean else "Stopped; steps that were still running are taken up at the next start.")
+
+    def _welcome(self, user: User, *, ready: bool, **options: Any) -> None:
+        base = settings.BASE_URL
+        self._say(f"Data folder {settings.BACKSTOP.data_dir}")
+        self._say(f"Address     {base}")
+        self._say(f"Sign in     {base}/login/link/{people.new_login_link(user)}   (once, as {user.username})")
+        self._say(f"Workers     {'ready' if ready else 'NOT ready: run `manage.py doctor`'}")
+        if options["host"] not in ("127.0.0.1", "localhost", "::1") and base.startswith("http://"):
+            self._say(
+                f"Take care   this is plain HTTP on {options['host']}; put a proxy with TLS in front and set "
+                "BACKSTOP_BASE_URL to the address that people use."
+            )
+        if options["no_demo"]:
+            self._say(f"Next        make an endpoint for your alerts: {base}/endpoints")
+        else:
+            self._say("Next        open the link: a live incident begins with your first look; stop with Ctrl-C")
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()

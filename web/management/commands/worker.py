@@ -1,0 +1,49 @@
+"""`manage.py worker`: a production worker process."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from web.operate import prepare, work
+
+
+class Command(BaseCommand):
+    """Execute steps of some queues, and tick."""
+
+    help = "Work on queues (engine, checks, actions) until SIGTERM; ticks and takes over when the broker is silent."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Which queues, how many slots, and of what kind."""
+        parser.add_argument("--queues", default=",".join(work.QUEUES), help="default: all three")
+        parser.add_argument("--slots", type=int, default=4, help="steps at a time (default 4)")
+        parser.add_argument("--pool", choices=work.POOLS, default="threads", help="threads (default) or prefork")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Work until SIGTERM; ends with 0 within 25 seconds."""
+        refuse_unsafe()
+        try:
+            names = work.queues(options["queues"])
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(f"Working on {', '.join(names)} with {options['slots']} {options['pool']} slots.")
+        self.stdout.flush()
+        sys.exit(work.run(names, pool=options["pool"], slots=options["slots"]))
+
+
+def refuse_unsafe() -> None:
+    """CommandError when this process must not start: embedded mode, unsafe settings, migrations to apply."""
+    if settings.EMBEDDED:
+        raise CommandError("Without BACKSTOP_REDIS_URL everything runs in one process: `manage.py up` (or make run).")
+    if settings.BACKSTOP_UNSAFE:
+        raise CommandError("\n".join(settings.BACKSTOP_UNSAFE))
+    waiting = prepare.pending()
+    if waiting:
+        raise CommandError(
+            f"{len(waiting)} migrations are not applied ({waiting[0]} …): run `manage.py migrate` first."
+        )

@@ -1,0 +1,154 @@
+"""The demo of the first run: a simulated AI service that goes wrong while you look, and one finished incident.
+
+Everything goes through the same doors as in production: services from YAML, changes and evaluation cases from the
+simulated service, the alert by its webhook. The live alert waits for the first page view.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import connection as database
+
+from catalog import changes, connections, loader
+from catalog.actors import ENGINE, Actor
+from catalog.models import Connection, ModelVersion, Service, Team, User
+from common import clock, http
+from common.errors import Conflict
+from common.secrets import decrypt
+from drills import alerting, world
+from drills.server import DrillServer
+from evaluations import sets
+from incidents import endpoints, lifecycle
+from incidents.models import Alert, Endpoint, Incident
+from web.operate import demo_story
+
+log = logging.getLogger(__name__)
+SERVICE = "rag-chat"
+ENDPOINT = "demo"
+SEED = 7
+# The world's clock runs this much faster than ours, so that a fix shows within seconds; pages say so.
+SPEED = 12.0
+CONNECTIONS = {"demo-prometheus": "prometheus", "demo-model": "http_json", "demo-flags": "flag"}
+_running: DrillServer | None = None
+_first_view = threading.Lock()
+
+
+def seed() -> None:
+    """Put the demo's rows into the database; doing it again changes nothing."""
+    team = Team.objects.get(slug="default")
+    if Service.objects.filter(slug=SERVICE).exists():
+        return
+    for slug, connector in CONNECTIONS.items():
+        connections.save(
+            team, slug=slug, connector=connector, config={"url": "http://127.0.0.1:9"}, secrets={}, actor=ENGINE
+        )
+    sets.load(team, slug="rag-chat-golden", title="RAG chat, golden questions", text=_cases())
+    text = (Path(world.__file__).parent / "rag-chat.yaml").read_text()
+    service = loader.load(text, file="rag-chat.yaml", team=team)
+    endpoints.create(source="alertmanager", name=ENDPOINT, team=team, service=service)
+    demo_story.tell(service, User.objects.get(username="admin"))
+
+
+def _cases() -> str:
+    return world.World("none", seed=SEED).evaluation_items()
+
+
+def start_world() -> None:
+    """Start the simulated service beside this process and point the demo's connections at it."""
+    global _running
+    made = world.World("none", seed=SEED, speed=SPEED)
+    serving = ModelVersion.objects.filter(service__slug=SERVICE, state="serving").first()
+    if serving is not None and serving.version != made.flag("chat-model"):
+        # The world forgets at every start; what serves is in the database.
+        made.set_flag("chat-model", serving.version, expect=None, key="")
+    _running = world.serve(made, 0)
+    http.allow(_running.url)
+    for row in Connection.objects.filter(slug__in=CONNECTIONS, team__slug="default"):
+        connections.save(
+            row.team, slug=row.slug, connector=row.connector, config={"url": _running.url}, secrets=None, actor=ENGINE
+        )
+
+
+def is_on() -> bool:
+    """Whether this process runs the simulated service."""
+    return _running is not None
+
+
+def first_view() -> None:
+    """The first look at a page sets the incident off, in the background; every later one does nothing."""
+    if _running is None or not _first_view.acquire(blocking=False):
+        return
+    endpoint = Endpoint.objects.filter(team__slug="default", name=ENDPOINT).first()
+    if endpoint is None or Alert.objects.filter(endpoint=endpoint).exists():
+        return
+    threading.Thread(target=_go_wrong, args=(endpoint,), name="demo", daemon=True).start()
+
+
+def _go_wrong(endpoint: Endpoint) -> None:
+    """Twelve minutes ago a new model version was deployed; now its alert arrives by webhook."""
+    assert _running is not None
+    made = _running.world
+    try:
+        made.inject("model_regression", 1.0, at=-12 * SPEED)
+        _learn_changes(endpoint.team, made)
+        token = decrypt(endpoint.token_encrypted).decode()
+        url = f"{settings.BASE_URL}/hooks/alertmanager/{token}"
+        answer = alerting.fire(made, url, status="firing", kind="", severity="critical", labels={"settle": "20s"})
+        if answer["status"] != 202:
+            log.warning("the demo's alert was answered with %s", answer["status"])
+    finally:
+        database.close()
+
+
+def _learn_changes(team: Team, made: world.World) -> None:
+    """What the world changed lately goes into the ledger, as a deployment pipeline would tell it."""
+    service = Service.objects.get(slug=SERVICE)
+    for change in made.changes():
+        occurred = datetime.fromisoformat(str(change["occurred_at"])).astimezone(UTC)
+        if change["effect_key"]:
+            continue
+        changes.record(
+            team=team,
+            service=service,
+            kind=str(change["kind"]),
+            summary=str(change["summary"]),
+            source="demo",
+            occurred_at=occurred,
+            subject=str(change["subject"]),
+            version=str(change["version"]),
+            author=str(change["author"]),
+            environment="production",
+            external_id=f"{change['id']}@{occurred:%Y%m%dT%H%M}",
+        )
+
+
+def again(actor: Actor) -> None:
+    """Run it again: the alert stops, the incident is resolved, the new version serves again and goes wrong anew."""
+    if _running is None:
+        raise Conflict("The demo does not run in this process.", fix="Start with `make run`, without --no-demo.")
+    endpoint = Endpoint.objects.get(team__slug="default", name=ENDPOINT)
+    made = _running.world
+    token = decrypt(endpoint.token_encrypted).decode()
+    url = f"{settings.BASE_URL}/hooks/alertmanager/{token}"
+    alerting.fire(made, url, status="resolved", kind="", severity="critical", labels={"settle": "20s"})
+    for incident in Incident.objects.filter(service__slug=SERVICE).exclude(state__in=["resolved", "closed"]):
+        lifecycle.resolve(incident, actor=actor, note="The demo runs again.")
+    made.inject("none")
+    made.set_flag("chat-model", "v43", expect=None, key="")
+    now = clock.now()
+    ModelVersion.objects.filter(service__slug=SERVICE, version="v42").update(state="kept", served_to=now)
+    ModelVersion.objects.filter(service__slug=SERVICE, version="v43").update(
+        state="serving", served_from=now - timedelta(minutes=12), served_to=None
+    )
+    threading.Thread(target=_go_wrong, args=(endpoint,), name="demo", daemon=True).start()
+
+
+def facts() -> dict[str, Any]:
+    """What pages say about the demo."""
+    return {"on": is_on(), "speed": SPEED}

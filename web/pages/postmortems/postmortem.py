@@ -1,0 +1,174 @@
+"""One postmortem: the text as readers see it, its whys, checklist and items; editing without losing anybody's words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
+
+from catalog.models import User
+from catalog.permissions import Permission
+from common.errors import Conflict, NotFound
+from incidents import postmortem_export, postmortem_lint
+from incidents import postmortems as verbs
+from incidents.models import Evidence, Postmortem
+from web.pages import exhibits
+from web.pages.forms import faults_of, member_field
+from web.pages.incidents import finding
+from web.policy import PersonRequest, allow, team_object_or_404
+
+
+class TextForm(forms.Form):
+    """The text, and the edition it started from."""
+
+    body = forms.CharField(
+        label="Text",
+        required=False,
+        max_length=500_000,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 30, "class": "document"}),
+    )
+    edition = forms.IntegerField(widget=forms.HiddenInput, min_value=0)
+
+    def clean_body(self) -> str:
+        """Browsers send CR LF; the text keeps LF."""
+        text: str = self.cleaned_data["body"]
+        return text.replace("\r\n", "\n")
+
+
+def find(request: PersonRequest, number: int, permission: Permission = Permission.SEE) -> Postmortem:
+    """The postmortem of the incident of that number."""
+    rows = Postmortem.objects.select_related("incident", "incident__team", "incident__service", "owner")
+    return team_object_or_404(
+        rows, request.actor, permission=permission, team="incident__team", incident__number=number
+    )
+
+
+def _context(request: PersonRequest, found: Postmortem) -> dict[str, Any]:
+    incident = found.incident
+    rows = Evidence.objects.filter(incident_id=incident.pk).order_by("number")
+    return {
+        "postmortem": found,
+        "incident": incident,
+        "findings": postmortem_lint.findings(found.body) if found.body else [],
+        "whys": [why for why in found.whys if isinstance(why, dict)],
+        "items": list(incident.action_items.select_related("owner")),
+        "editions": list(found.editions.defer("body")[:20]),
+        "exhibits": [exhibits.exhibit(row, incident) for row in rows[:200]],
+        "states": Postmortem.STATES,
+        "owner_field": member_field(incident.team),
+        "members": list(User.objects.filter(memberships__team=incident.team, is_active=True).distinct()),
+    }
+
+
+@allow(Permission.SEE)
+def postmortem(request: PersonRequest, number: int) -> HttpResponse:
+    """The page."""
+    return render(request, "postmortems/postmortem.html", _context(request, find(request, number)))
+
+
+@allow(Permission.EDIT_POSTMORTEM)
+def edit(request: PersonRequest, number: int) -> HttpResponse:
+    """Edit; with an old edition both texts are shown and nothing is lost."""
+    found = find(request, number, Permission.EDIT_POSTMORTEM)
+    if request.method != "POST":
+        form = TextForm(initial={"body": found.body, "edition": found.edition})
+        return render(request, "postmortems/edit.html", _context(request, found) | {"form": form})
+    form = TextForm(request.POST)
+    if form.is_valid():
+        said = form.cleaned_data
+        try:
+            verbs.save(found, body=said["body"], edition=said["edition"], actor=request.actor)
+        except Conflict as conflict:
+            return _conflict(request, found, said["body"], conflict)
+        messages.success(request, "Saved.")
+        return redirect("postmortem", number=number)
+    return render(request, "postmortems/edit.html", _context(request, found) | {"form": form}, status=422)
+
+
+def _conflict(request: PersonRequest, found: Postmortem, mine: str, conflict: Conflict) -> HttpResponse:
+    """The one place where a page keeps a DomainError: a plain error page would lose what was typed."""
+    found.refresh_from_db()
+    context = {
+        "postmortem": found,
+        "incident": found.incident,
+        "sentence": conflict.sentence,
+        "mine": mine,
+        "theirs": found.body,
+        "last": found.editions.first(),
+        "form": TextForm(initial={"body": mine, "edition": found.edition}),
+    }
+    return render(request, "postmortems/conflict.html", context, status=409)
+
+
+@allow(Permission.EDIT_POSTMORTEM)
+@require_POST
+def draft(request: PersonRequest, number: int) -> HttpResponse:
+    """Write the draft from the timeline; the address is the incident's number, so it works before there is a row."""
+    incident = finding.find(request, number, Permission.EDIT_POSTMORTEM)
+    verbs.draft(incident, actor=request.actor, regenerate=bool(request.POST.get("regenerate")))
+    messages.success(request, "The draft is written from the timeline. Blanks and questions are yours to fill.")
+    return redirect("postmortem", number=number)
+
+
+@allow(Permission.EDIT_POSTMORTEM)
+@require_POST
+def state(request: PersonRequest, number: int) -> HttpResponse:
+    """Move it on, or back."""
+    found = find(request, number, Permission.EDIT_POSTMORTEM)
+    wanted = request.POST.get("state", "")
+    if wanted not in dict(Postmortem.STATES):
+        raise NotFound("A postmortem has no such state.", fix="Choose one of those on its page.")
+    verbs.set_state(found, wanted, actor=request.actor, reason=request.POST.get("reason", "")[:500])
+    messages.success(request, f"The postmortem is {dict(Postmortem.STATES)[wanted]} now.")
+    return redirect("postmortem", number=number)
+
+
+class OwnerForm(forms.Form):
+    """Who writes it."""
+
+    def __init__(self, *args: Any, found: Postmortem, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["owner"] = member_field(found.incident.team)
+
+
+@allow(Permission.EDIT_POSTMORTEM)
+@require_POST
+def owner(request: PersonRequest, number: int) -> HttpResponse:
+    """Say who writes it; they are told as the clock runs."""
+    found = find(request, number, Permission.EDIT_POSTMORTEM)
+    form = OwnerForm(request.POST, found=found)
+    if form.is_valid():
+        with faults_of(form):
+            verbs.assign(found, owner=User.objects.get(username=form.cleaned_data["owner"]), actor=request.actor)
+    if form.is_valid():
+        messages.success(request, f"{form.cleaned_data['owner']} owns this postmortem.")
+    else:
+        messages.error(request, "Choose one of the team's people.")
+    return redirect("postmortem", number=number)
+
+
+@allow(Permission.SEE)
+def export(request: PersonRequest, number: int, form: str) -> HttpResponse:
+    """The text as a file: md, html (printable) or json."""
+    found = find(request, number)
+    name = f"{found.incident.key.lower()}-postmortem"
+    if form == "md":
+        response = HttpResponse(postmortem_export.markdown(found), content_type="text/markdown; charset=utf-8")
+    elif form == "json":
+        response = HttpResponse(
+            json.dumps(postmortem_export.data(found), indent=2, ensure_ascii=False, default=str),
+            content_type="application/json",
+        )
+    elif form == "html":
+        response = HttpResponse(postmortem_export.html(found), content_type="text/html; charset=utf-8")
+    else:
+        raise NotFound(f"There is no export as {form}.", fix="Use md, html or json.")
+    kind = "inline" if form == "html" else "attachment"
+    response["Content-Disposition"] = f'{kind}; filename="{name}.{form}"'
+    return response

@@ -1,0 +1,101 @@
+"""Every address of the pages, on one screen."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from web.pages import home
+from web.pages.account import account
+from web.pages.action_items import items
+from web.pages.approvals import approval
+from web.pages.connections import connections
+from web.pages.endpoints import deliveries, endpoints
+from web.pages.guide import guide
+from web.pages.incidents import acts, declare, incident, listing
+from web.pages.people import people
+from web.pages.postmortems import postmortem, postmortems
+from web.pages.runbooks import edit, runbooks
+from web.pages.runs import acts as run_acts
+from web.pages.runs import run, runs
+from web.pages.services import services
+
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("now", home.now, name="now"),
+    path("incidents", listing.incidents, name="incidents"),
+    path("incidents/new", declare.declare, name="incident_new"),
+    path("incidents/<int:number>", incident.incident, name="incident"),
+    path("incidents/<int:number>/now", incident.now, name="incident_now"),
+    path("incidents/<int:number>/timeline", incident.timeline, name="incident_timeline"),
+    path("incidents/<int:number>/facts", incident.facts, name="incident_facts"),
+    path("incidents/<int:number>/evidence/<int:evidence>", incident.evidence, name="evidence"),
+    path("incidents/<int:number>/acknowledge", acts.acknowledge, name="incident_acknowledge"),
+    path("incidents/<int:number>/take-over", acts.take_over, name="incident_take_over"),
+    path("incidents/<int:number>/mitigate", acts.mitigate, name="incident_mitigate"),
+    path("incidents/<int:number>/resolve", acts.resolve, name="incident_resolve"),
+    path("incidents/<int:number>/reopen", acts.reopen, name="incident_reopen"),
+    path("incidents/<int:number>/close", acts.close, name="incident_close"),
+    path("incidents/<int:number>/severity", acts.severity, name="incident_severity"),
+    path("incidents/<int:number>/service", acts.bind_service, name="incident_service"),
+    path("incidents/<int:number>/times", acts.times, name="incident_times"),
+    path("incidents/<int:number>/note", acts.note, name="incident_note"),
+    path("incidents/<int:number>/gates/<int:gate>", acts.gate, name="incident_gate"),
+    path("runs", runs.runs, name="runs"),
+    path("runs/<uuid:uuid>", run.run, name="run"),
+    path("runs/<uuid:uuid>/steps", run.steps, name="run_steps"),
+    path("runs/<uuid:uuid>/cancel", run_acts.cancel, name="run_cancel"),
+    path("runs/<uuid:uuid>/pause", run_acts.pause, name="run_pause"),
+    path("runs/<uuid:uuid>/resume", run_acts.resume, name="run_resume"),
+    path("runs/<uuid:uuid>/steps/<str:step>/<int:item>/answer", run_acts.answer, name="step_answer"),
+    path("runs/<uuid:uuid>/steps/<str:step>/<int:item>/skip", run_acts.skip, name="step_skip"),
+    path("runs/<uuid:uuid>/steps/<str:step>/<int:item>/rerun", run_acts.rerun, name="step_rerun"),
+    path("approvals/<uuid:uuid>", approval.approval, name="approval"),
+    path("approvals/<uuid:uuid>/ask-again", approval.ask_again, name="ask_again"),
+    path("runbooks", runbooks.runbooks, name="runbooks"),
+    path("runbooks/new", edit.new, name="runbook_new"),
+    path("runbooks/<str:slug>", runbooks.runbook, name="runbook"),
+    path("runbooks/<str:slug>/edit", edit.edit, name="runbook_edit"),
+    path("runbooks/<str:slug>/start", runbooks.start, name="runbook_start"),
+    path("runbooks/<str:slug>/revisions/<int:number>", runbooks.revision, name="revision"),
+    path("runbooks/<str:slug>/revisions/<int:number>/publish", runbooks.publish, name="revision_publish"),
+    path("services", services.services, name="services"),
+    path("services/<slug:slug>", services.service, name="service"),
+    path("services/<slug:slug>/changes", services.add_change, name="service_change"),
+    path("connections", connections.connections, name="connections"),
+    path("connections/new", connections.new, name="connection_new"),
+    path("connections/<slug:team>/<slug:slug>", connections.connection, name="connection"),
+    path("connections/<slug:team>/<slug:slug>/check", connections.check, name="connection_check"),
+    path("endpoints", endpoints.endpoints, name="endpoints"),
+    path("endpoints/new", endpoints.new, name="endpoint_new"),
+    path("endpoints/<int:pk>", endpoints.endpoint, name="endpoint"),
+    path("endpoints/<int:pk>/test", endpoints.test, name="endpoint_test"),
+    path("endpoints/<int:pk>/rotate", endpoints.rotate, name="endpoint_rotate"),
+    path("endpoints/<int:pk>/disable", endpoints.disable, name="endpoint_disable"),
+    path("deliveries/<uuid:uuid>", deliveries.delivery, name="delivery"),
+    path("deliveries/<uuid:uuid>/raw", deliveries.raw, name="delivery_raw"),
+    path("deliveries/<uuid:uuid>/replay", deliveries.replay, name="delivery_replay"),
+    path("postmortems", postmortems.postmortems, name="postmortems"),
+    path("postmortems/<int:number>", postmortem.postmortem, name="postmortem"),
+    path("postmortems/<int:number>/edit", postmortem.edit, name="postmortem_edit"),
+    path("postmortems/<int:number>/draft", postmortem.draft, name="postmortem_draft"),
+    path("postmortems/<int:number>/state", postmortem.state, name="postmortem_state"),
+    path("postmortems/<int:number>/owner", postmortem.owner, name="postmortem_owner"),
+    path("postmortems/<int:number>/export.<str:form>", postmortem.export, name="postmortem_export"),
+    path("actions", items.items, name="actions"),
+    path("actions/new/<int:number>", items.new, name="action_new"),
+    path("actions/<uuid:uuid>", items.item, name="action"),
+    path("actions/<uuid:uuid>/<str:verb>", items.act, name="action_act"),
+    path("people", people.people, name="people"),
+    path("people/new", people.new, name="person_new"),
+    path("people/<slug:username>/link", people.link, name="person_link"),
+    path("people/<slug:team>/addresses", people.team_address, name="team_address"),
+    path("people/<slug:team>/<slug:username>", people.roles, name="person_roles"),
+    path("account", account.account, name="account"),
+    path("account/addresses", account.add_address, name="account_address"),
+    path("account/addresses/<int:pk>/remove", account.remove_address, name="account_address_remove"),
+    path("account/tokens", account.add_token, name="account_token"),
+    path("account/tokens/<int:pk>/revoke", account.revoke_token, name="account_token_revoke"),
+    path("account/shortcuts", account.shortcuts, name="account_shortcuts"),
+    path("guide", guide.guide, name="guide"),
+    path("guide/<slug:page>", guide.page, name="guide_page"),
+]

@@ -1,0 +1,129 @@
+"""The words and glyphs that pages use for verdicts and states; YAML words stay in YAML, API and tooltips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runbooks.models import Effect, Run, StepRun
+
+VERDICTS = {
+    "pass": "Ruled out",
+    "fail": "Problem found",
+    "inconclusive": "Can't tell",
+    "error": "Couldn't measure",
+    "skipped": "Skipped",
+}
+# An action or a manual step answers no question of the kind "is this the cause?", so its verdicts read otherwise.
+ACT_VERDICTS = {
+    "pass": "Done",
+    "fail": "Refused",
+    "inconclusive": "Not done",
+    "error": "Went wrong",
+    "skipped": "Skipped",
+}
+OUTCOMES = {
+    "resolved": "Resolved",
+    "not_resolved": "Not resolved",
+    "unverified": "Not verified",
+    "no_action": "Nothing to do",
+    "aborted": "Stopped early",
+}
+OUTCOME_TONES = {
+    "resolved": "pass",
+    "not_resolved": "fail",
+    "unverified": "inconclusive",
+    "no_action": "pass",
+    "aborted": "error",
+}
+PHASES = {
+    "check": "Check",
+    "measure": "Measure",
+    "triage": "Triage",
+    "remediate": "Remediate",
+    "verify": "Verify",
+    "finally": "Finally",
+}
+EFFECT_STATES = {
+    "intended": "about to be sent",
+    "sent": "sent, not confirmed yet",
+    "confirmed": "confirmed",
+    "refused": "refused by the other side, nothing changed",
+    "not_applied": "not applied",
+    "unknown": "in doubt: it may have happened",
+}
+_BLOCKED = {
+    "approval": "Waits for approval",
+    "human": "Waits for a person",
+    "ask": "Asks what to do",
+    "lock": "Waits for its turn",
+    "child": "Waits for a sub-runbook",
+}
+REASONS = {
+    "no_data": "nothing was measured",
+    "no_series": "the query selects nothing",
+    "not_a_number": "the answer is not a number",
+    "stale": "the data is too old",
+    "too_few_samples": "too few samples",
+    "approval_timeout": "nobody approved in time",
+    "rejected": "a person rejected it",
+    "worker_lost": "the worker died",
+    "if_false": "its condition does not hold",
+    "effect_unknown": "nobody knows whether it happened",
+    "stale_evidence": "the facts changed before it was applied",
+    "expression": "its rule could not be evaluated",
+    "timeout": "it took too long",
+}
+
+
+@dataclass(frozen=True)
+class Face:
+    """How a state looks: a glyph and tone by name, and the word beside it."""
+
+    glyph: str
+    word: str
+
+
+def reason(code: str) -> str:
+    """A reason in words; an unknown one with its underscores taken out."""
+    return REASONS.get(code, code.replace("_", " "))
+
+
+def step_face(step: StepRun) -> Face:
+    """The glyph and word of a step as it is now."""
+    if step.state == "settled":
+        words = VERDICTS if step.kind == "check" else ACT_VERDICTS
+        return Face(step.verdict or "skipped", words.get(step.verdict, step.verdict))
+    if step.state == "cancelled":
+        return Face("cancelled", "Cancelled")
+    if step.state == "leased":
+        return Face("running", "Running")
+    if step.state == "sleeping":
+        return Face("clock", "Waiting")
+    if step.state == "blocked":
+        waits = step.blocked_on in ("approval", "human", "ask")
+        return Face("waits" if waits else "clock", _BLOCKED.get(step.blocked_on, "Blocked"))
+    if step.state == "unknown":
+        return Face("waits", "In doubt")
+    return Face("queued", "Queued")
+
+
+def run_face(run: Run, *, waits: bool = False) -> Face:
+    """The glyph and word of a run; `waits` says that one of its steps waits for a person."""
+    if run.state == "finished":
+        return Face(OUTCOME_TONES.get(run.outcome, "skipped"), OUTCOMES.get(run.outcome, run.outcome or "Finished"))
+    if run.state == "cancelled":
+        return Face("cancelled", "Cancelled")
+    if run.state == "expired":
+        return Face("error", "Ran out of time")
+    if run.state == "paused":
+        return Face("clock", "Paused")
+    if run.state == "stopping":
+        return Face("running", "Stopping")
+    if run.state == "queued":
+        return Face("queued", "Queued")
+    return Face("waits", "Waits for a person") if waits else Face("running", "Running")
+
+
+def effect_word(effect: Effect) -> str:
+    """The state of an effect in words."""
+    return EFFECT_STATES.get(effect.state, effect.state)

@@ -1,0 +1,227 @@
+"""How an error is told: a page for people, RFC 9457 problem+json for programs; always with the request id.
+
+Nothing here echoes a stack, a secret or the offending input. Pages are made from templates/error.html; while that
+cannot be rendered (the database is away, the template itself fails) a plain page says the same.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import (
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.shortcuts import render
+from django.template import TemplateDoesNotExist
+from django.utils.html import escape
+
+from common.errors import DomainError
+
+log = logging.getLogger(__name__)
+
+JSON_ROOMS = ("/api/", "/hooks/", "/v2/", "/live/", "/version/", "/metrics", "/healthz", "/readyz")
+# Short enough to be back soon after a restart of the database, long enough not to hammer it.
+RETRY_AFTER_SECONDS = 5
+
+
+def request_id(request: HttpRequest) -> str:
+    """The id of this request, as in the log and in the answer's X-Request-ID."""
+    return str(getattr(request, "request_id", ""))
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Whether a program reads the answer: by address, by htmx, or because it accepts JSON and not HTML."""
+    if request.path.startswith(JSON_ROOMS) or request.headers.get("HX-Request") == "true":
+        return True
+    accept = request.headers.get("Accept", "")
+    return "json" in accept and "html" not in accept
+
+
+def problem(
+    request: HttpRequest,
+    *,
+    status: int,
+    code: str,
+    sentence: str,
+    fix: str = "",
+    extra: dict[str, Any] | None = None,
+) -> HttpResponse:
+    """The error as application/problem+json."""
+    body = {
+        **(extra or {}),
+        "type": f"urn:backstop:problem:{code}",
+        "title": _title(status),
+        "status": status,
+        "detail": sentence,
+        "code": code,
+        "fix": fix,
+        "request_id": request_id(request),
+    }
+    return HttpResponse(json.dumps(body, default=str), status=status, content_type="application/problem+json")
+
+
+def answer(
+    request: HttpRequest,
+    *,
+    status: int,
+    code: str,
+    sentence: str,
+    fix: str = "",
+    extra: dict[str, Any] | None = None,
+) -> HttpResponse:
+    """The error for whoever asked: problem+json or a page."""
+    if wants_json(request):
+        response = problem(request, status=status, code=code, sentence=sentence, fix=fix, extra=extra)
+    else:
+        response = _page(request, status=status, code=code, sentence=sentence, fix=fix, extra=extra or {})
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        response["Retry-After"] = str((extra or {}).get("retry_after", RETRY_AFTER_SECONDS))
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def of_domain(request: HttpRequest, error: DomainError) -> HttpResponse:
+    """The answer to a request that a verb refused."""
+    return answer(
+        request, status=error.status, code=error.code, sentence=error.sentence, fix=error.fix, extra=error.extra
+    )
+
+
+def of_exception(request: HttpRequest, error: BaseException | None) -> HttpResponse | None:
+    """The answer to an exception that we know how to tell; None for the others."""
+    if isinstance(error, DomainError):
+        return of_domain(request, error)
+    if isinstance(error, OperationalError | InterfaceError):
+        log.error("the database does not answer: %s", type(error).__name__)
+        return answer(
+            request,
+            status=503,
+            code="unavailable",
+            sentence="The database does not answer right now.",
+            fix="Try again in a few seconds; nothing was changed.",
+        )
+    if isinstance(error, RequestDataTooBig):
+        return answer(
+            request,
+            status=413,
+            code="too_large",
+            sentence="The body is larger than 5 MiB.",
+            fix="Send it in smaller parts.",
+        )
+    if isinstance(error, TooManyFieldsSent | TooManyFilesSent | UnreadablePostError | SuspiciousOperation):
+        return bad_request(request, error)
+    return None
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def _page(
+    request: HttpRequest, *, status: int, code: str, sentence: str, fix: str, extra: dict[str, Any]
+) -> HttpResponse:
+    # A server error is told without the template: its context needs the session, and so the database.
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.BAD_REQUEST:
+        context = {
+            "status": status,
+            "title": _title(status),
+            "code": code,
+            "sentence": sentence,
+            "fix": fix,
+            "extra": extra,
+            "request_id": request_id(request),
+        }
+        try:
+            return render(request, "error.html", context, status=status)
+        except (TemplateDoesNotExist, DatabaseError) as error:
+            log.warning("the error page could not be rendered: %s", type(error).__name__)
+    return HttpResponse(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>{escape(_title(status))} · Backstop</title><h1>{escape(_title(status))}</h1>"
+        f"<p>{escape(sentence)}</p><p>{escape(fix)}</p>"
+        f"<p>Request <code>{escape(request_id(request))}</code></p><p><a href='/'>To the first page</a></p></html>",
+        status=status,
+    )
+
+
+# --- Django's own handlers (config/urls.py) --------------------------------------------------------------------------
+def bad_request(request: HttpRequest, exception: BaseException | None = None) -> HttpResponse:
+    """400, or 413 where the body was too large."""
+    if isinstance(exception, RequestDataTooBig):
+        answered = of_exception(request, exception)
+        assert answered is not None
+        return answered
+    return answer(
+        request,
+        status=400,
+        code="bad_request",
+        sentence="The request cannot be understood: its host, its form or one of its values is not acceptable.",
+        fix="Use the address of this installation (BACKSTOP_BASE_URL), and send the form as the page offers it.",
+    )
+
+
+def forbidden(request: HttpRequest, exception: BaseException | None = None) -> HttpResponse:
+    """403."""
+    return answer(
+        request, status=403, code="forbidden", sentence="You may not do this.", fix="Ask an admin of the team."
+    )
+
+
+def not_found(request: HttpRequest, exception: BaseException | None = None) -> HttpResponse:
+    """404, in the same words as for a thing of another team."""
+    return answer(
+        request,
+        status=404,
+        code="not_found",
+        sentence="There is no such thing here.",
+        fix="Check the address, or ask for membership of its team.",
+    )
+
+
+def throttled(request: HttpRequest, exception: BaseException | None = None) -> HttpResponse:
+    """429 for too many tries at the sign-in page."""
+    return answer(
+        request,
+        status=429,
+        code="throttled",
+        sentence="Too many tries from your address.",
+        fix="Wait a minute, then try again.",
+        extra={"retry_after": 60},
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500 with the request id, or 503 where the database was away before any view was reached."""
+    known = of_exception(request, sys.exc_info()[1])
+    if known is not None:
+        return known
+    return answer(
+        request,
+        status=500,
+        code="internal",
+        sentence="Something went wrong on our side; it has been written to the log.",
+        fix="Try again; if it stays, tell an operator the request id.",
+    )
+
+
+def csrf_refused(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403 for a form that did not come from one of our pages, or whose page is too old."""
+    return answer(
+        request,
+        status=403,
+        code="csrf",
+        sentence="This form was not sent from a page of ours, or the page is too old.",
+        fix="Reload the page and send it again.",
+    )

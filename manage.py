@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Django's command line, with settings from config.settings."""
 
+import gc
 import os
 import sys
 
@@ -9,6 +10,9 @@ from config import arguments
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     arguments.apply(sys.argv, os.environ)
+    if sys.argv[1:2] == ["up"]:
+        # Importing makes no garbage worth looking for; `up` turns the collector on once it serves.
+        gc.disable()
     # Imported late: `arguments` must come first, and a wrong setting should be one sentence, not a traceback.
     from django.core.management import execute_from_command_line
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from django.db import transaction
@@ -18,6 +19,8 @@ from common import clock, http
 from common.errors import Conflict, Invalid
 from common.secrets import decrypt, encrypt, redact
 
+_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+
 
 def save(
     team: Team, *, slug: str, connector: str, config: dict[str, Any], secrets: dict[str, Any] | None, actor: Actor
@@ -29,6 +32,12 @@ def save(
     """
     if actor.user is not None:
         permissions.require(actor, Permission.CONFIGURE, team)
+    if not _SLUG.fullmatch(slug):
+        raise Invalid(
+            f"The connection's name {slug[:40]!r} cannot be used.",
+            fix="Use 1 to 40 small letters, digits, hyphens or underscores.",
+            fields={"slug": "Small letters, digits, hyphens and underscores only."},
+        )
     kind = CONNECTORS.get(connector)
     _checked(kind.config, config, "config")
     if secrets is not None:
@@ -37,7 +46,6 @@ def save(
         row = Connection.objects.select_for_update().filter(team=team, slug=slug).first()
         if row is None:
             row = Connection(team=team, slug=slug, connector=connector, created_at=clock.now())
-            row.clean_fields(exclude=["config", "secrets_encrypted"])
         if row.connector != connector:
             raise Conflict(
                 f"{slug} is a connection of kind {row.connector}; the kind cannot be changed.",

@@ -50,7 +50,7 @@ class Mean(_Compare):
 
 
 class Quantile(_Compare):
-    """A quantile, from histogram buckets by `le` (which hold every request) or from the points of the signal's query."""
+    """A quantile, from histogram buckets by `le` (they hold every request) or from the points of the signal's query."""
 
     kind: Literal["quantile"]
     q: float = Field(0.95, gt=0, lt=1)

@@ -46,25 +46,11 @@ _METADATA = [
     for net in ("169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::/32")
 ]
 # IANA's special-purpose registries and what the standard library's `is_global` lets through.
-_DENIED_V4 = [
-    ipaddress.IPv4Network(net)
-    for net in (
-        "0.0.0.0/8",
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.0.0.0/24",
-        "192.0.2.0/24",
-        "192.88.99.0/24",
-        "192.168.0.0/16",
-        "198.18.0.0/15",
-        "198.51.100.0/24",
-        "203.0.113.0/24",
-        "224.0.0.0/3",
-    )
-]
+_SPECIAL_V4 = (
+    "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
+    "192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/3"
+)
+_DENIED_V4 = [ipaddress.IPv4Network(net) for net in _SPECIAL_V4.split()]
 # Only 2000::/3 is handed out to the public; these parts of it are not.
 _PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")
 _DENIED_V6 = [

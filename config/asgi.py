@@ -5,21 +5,19 @@ In production this process serves `/live/` and its own health only; gunicorn ser
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application
-from django.core.wsgi import get_wsgi_application
 
+from config import wsgi
 from config.bridge import Bridge
 from config.limits import Limits, Refused, answer
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 ELSEWHERE = Refused(404, "This process serves live updates only.", "Ask the address in BACKSTOP_BASE_URL.")
 
 streams = Limits(get_asgi_application())
-pages = Bridge(get_wsgi_application())
+pages = Bridge(wsgi.application)
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:

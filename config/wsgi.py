@@ -1,8 +1,15 @@
-"""Entry point for gunicorn: pages, API and hooks on threads."""
+"""Entry point for gunicorn: pages, API and hooks on threads. Refuses to serve when it must not, in a sentence."""
 
 import os
+import sys
 
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 application = get_wsgi_application()
+
+# Rooms can be imported only once Django has been set up.
+from web.operate import prepare  # noqa: E402
+
+if faults := prepare.refusals():
+    sys.exit("\n".join(faults))

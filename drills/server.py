@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -50,6 +51,14 @@ class DrillServer(ThreadingHTTPServer):
         """Answer from now on; the history is filled meanwhile."""
         for thread in self._running:
             thread.start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no news; anything else is logged with its trace."""
+        error = sys.exception()
+        if isinstance(error, ConnectionError):
+            log.debug("%s hung up", client_address)
+        else:
+            log.error("a request of %s failed", client_address, exc_info=error)
 
     def close(self) -> None:
         """Stop listening and wait for the threads."""

@@ -72,7 +72,9 @@ def season(minute: int, phase: float) -> float:
     return math.sin(2 * math.pi * (minute / 1440 + phase))
 
 
-def minute_of_requests(seed: int, minute: int, state: State, *, phase: float, share: float) -> list[Request]:
+def minute_of_requests(
+    seed: int, minute: int, state: State, *, phase: float, share: float, per_minute: int = REQUESTS_PER_MINUTE
+) -> list[Request]:
     """All requests of one minute of the world's clock, unordered.
 
     `share` is how much wall time the minute takes, in minutes: when the clock runs 60 times faster, a minute holds a
@@ -82,7 +84,7 @@ def minute_of_requests(seed: int, minute: int, state: State, *, phase: float, sh
     rng = stream(seed, "requests", minute)
     draw = rng.random
     swing = season(minute, phase)
-    mean = REQUESTS_PER_MINUTE * (1 + SEASON * swing) * share
+    mean = per_minute * (1 + SEASON * swing) * share
     count = int(mean * (1 + 0.08 * rng.gauss(0, 1)) + draw()) if mean > 1 else int(mean + draw())
     load = 1 + 0.08 * swing
     accuracy = [right - state.accuracy_loss.get(name, 0.0) for name, (_, right) in QUERY_TYPES.items()]

@@ -41,7 +41,7 @@ from drills.scenario import (
     plan,
     stream,
 )
-from drills.traffic import State, minute_of_requests
+from drills.traffic import REQUESTS_PER_MINUTE, State, minute_of_requests
 
 log = logging.getLogger(__name__)
 HISTORY_MINUTES = 720
@@ -77,6 +77,7 @@ class World:
         clock: Callable[[], float] = time.time,
         start: float | None = None,
         history: int = HISTORY_MINUTES,
+        traffic: int = REQUESTS_PER_MINUTE,
     ) -> None:
         if cause not in CAUSES:
             raise Refused(400, f"There is no cause {cause!r}; known: {', '.join(CAUSES)}.")
@@ -86,6 +87,8 @@ class World:
         self.clock = clock
         # Minutes that the world remembers from before it began.
         self.history = history
+        # Requests per wall minute: more of them make smaller differences visible sooner.
+        self.traffic = traffic
         self._lock = threading.RLock()
         self.time = WorldClock(float(math.floor(clock() if start is None else start)), speed)
         self.reset()
@@ -133,7 +136,10 @@ class World:
     def requests(self, minute: int) -> list[Any]:
         """The request table of one minute of the world's clock: the same whenever it is asked."""
         share = (self.time.wall(minute + 1) - self.time.wall(minute)) / 60
-        return minute_of_requests(self.seed, minute, self.state(minute), phase=self._plan.season_phase, share=share)
+        season_phase = self._plan.season_phase
+        return minute_of_requests(
+            self.seed, minute, self.state(minute), phase=season_phase, share=share, per_minute=self.traffic
+        )
 
     def state(self, minute: int) -> State:
         """What holds in that minute."""

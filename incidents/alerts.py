@@ -16,6 +16,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from catalog.models import Service
+from common import writers
 from incidents import grouping
 from incidents.episodes import CHANGING, Find, Turn, new_row, turn
 from incidents.models import Alert, Endpoint, Incident
@@ -68,8 +69,10 @@ def apply(
     for start in range(0, len(keys), CHUNK):
         chunk = {key: told[key] for key in keys[start : start + CHUNK]}
         try:
-            with transaction.atomic():
-                touched += _apply(endpoint, chunk, delivery_id=delivery_id, now=now, opening=False)
+            # SQLite has one writer at a time: whoever writes may open, too.
+            may_open = connection.vendor == "sqlite"
+            with writers.one_at_a_time(), transaction.atomic():
+                touched += _apply(endpoint, chunk, delivery_id=delivery_id, now=now, opening=may_open)
         except grouping.MustOpen:
             # An incident has to be opened: from the start again, in the order that opening needs its locks.
             with transaction.atomic():
@@ -97,20 +100,20 @@ def _apply(
         _COUNT,
         returning=True,
     )
-    turns: list[Turn] = []
+    folded: list[Turn] = []
     for row in sorted(rows, key=lambda alert: alert.dedup_key):
         row.endpoint = endpoint
-        turns.append(
+        folded.append(
             turn(row, told[row.dedup_key], count=counts[row.dedup_key], delivery_id=delivery_id, now=now, find=find)
         )
-    placed = grouping.place(endpoint, turns, now=now, opening=opening)
-    _upsert([found.alert for found in turns if found.is_dirty], _REPLACE, returning=False)
-    grouping.tell(endpoint, turns, placed, delivery_id=delivery_id, now=now)
-    return _touched(turns, placed)
+    placed = grouping.place(endpoint, folded, now=now, opening=opening)
+    _upsert([found.alert for found in folded if found.is_dirty], _REPLACE, returning=False)
+    grouping.tell(endpoint, folded, placed, delivery_id=delivery_id, now=now)
+    return _touched(folded, placed)
 
 
-def _touched(turns: list[Turn], placed: grouping.Placed) -> list[Touched]:
-    missing = {found.alert.incident_id for found in turns} - placed.incidents.keys() - {None}
+def _touched(folded: list[Turn], placed: grouping.Placed) -> list[Touched]:
+    missing = {found.alert.incident_id for found in folded} - placed.incidents.keys() - {None}
     incidents = placed.incidents | Incident.objects.in_bulk(list(missing)) if missing else placed.incidents
     return [
         Touched(
@@ -120,7 +123,7 @@ def _touched(turns: list[Turn], placed: grouping.Placed) -> list[Touched]:
             incident=incidents.get(found.alert.incident_id or 0),
             opened_incident=found.alert.incident_id in placed.opened,
         )
-        for found in turns
+        for found in folded
     ]
 
 

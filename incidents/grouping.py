@@ -36,10 +36,11 @@ class MustOpen(Exception):
 
 @dataclass
 class Placed:
-    """The incidents that one transaction touches, locked, by id; and the ids of those it opened."""
+    """The incidents that one transaction touches, locked, by id; the ids of those it opened; the storm, if any."""
 
     incidents: dict[int, Incident] = field(default_factory=dict)
     opened: set[int] = field(default_factory=set)
+    storm: Incident | None = None
 
 
 def group_key(endpoint: Endpoint, alert: Alert) -> str:
@@ -104,13 +105,13 @@ def _find(placed: Placed, endpoint: Endpoint, alert: Alert) -> Incident | None:
 
 def _open(placed: Placed, endpoint: Endpoint, alert: Alert) -> Incident:
     key, title = group_key(endpoint, alert), alert.title or alert.dedup_key
-    if alert.service_id is None and _is_storm(endpoint):
-        storm = next(
-            (row for row in placed.incidents.values() if row.is_open and row.group_key == _storm_key(endpoint)), None
-        )
-        if storm is not None:
-            return storm
+    is_storm = alert.service_id is None and (placed.storm is not None or _is_over_cap(endpoint))
+    if is_storm:
         key, title = _storm_key(endpoint), f"Alert storm from {endpoint.name}: over {_cap(endpoint)} open incidents"
+        known = (row for row in placed.incidents.values() if row.is_open and row.group_key == key)
+        placed.storm = placed.storm or next(known, None)
+        if placed.storm is not None:
+            return placed.storm
     kind = alert.labels.get("kind", "")
     incident = lifecycle.declare(
         team=endpoint.team,
@@ -125,6 +126,7 @@ def _open(placed: Placed, endpoint: Endpoint, alert: Alert) -> Incident:
     )
     placed.incidents[incident.pk] = incident
     placed.opened.add(incident.pk)
+    placed.storm = incident if is_storm else placed.storm
     return incident
 
 
@@ -137,7 +139,7 @@ def _cap(endpoint: Endpoint) -> int:
     return cap if isinstance(cap, int) and cap > 0 else OPEN_CAP
 
 
-def _is_storm(endpoint: Endpoint) -> bool:
+def _is_over_cap(endpoint: Endpoint) -> bool:
     mine = Incident.objects.filter(team=endpoint.team_id, group_key__startswith=f"endpoint:{endpoint.pk}:")
     return mine.exclude(state__in=_CLOSED).count() >= _cap(endpoint)
 

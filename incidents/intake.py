@@ -19,7 +19,7 @@ from django.db.models import F, Q
 from catalog import permissions
 from catalog.actors import Actor
 from catalog.permissions import Permission
-from common import clock
+from common import clock, writers
 from common.errors import Conflict
 from common.faults import crashpoint
 from common.secrets import MASK, SECRET_HEADERS, decrypt, encrypt, redact, redact_json
@@ -63,8 +63,8 @@ def accept(endpoint: Endpoint, *, body: bytes, headers: dict[str, str], content_
         headers=_redacted_headers(lowered),
     )
     try:
-        with transaction.atomic(durable=True):
-            _one_at_a_time(endpoint, sha256)
+        with writers.one_at_a_time(), transaction.atomic(durable=True):
+            _lock_body(endpoint, sha256)
             earlier = _earlier(endpoint, event_id=event_id, sha256=sha256, now=now)
             if earlier is not None:
                 return earlier, True
@@ -79,7 +79,7 @@ def accept(endpoint: Endpoint, *, body: bytes, headers: dict[str, str], content_
     return row, False
 
 
-def _one_at_a_time(endpoint: Endpoint, sha256: str) -> None:
+def _lock_body(endpoint: Endpoint, sha256: str) -> None:
     # SQLite's transactions are serial anyway. On PostgreSQL two equal bodies at once would not see each other.
     if connection.vendor == "postgresql":
         key = int.from_bytes(hashlib.sha256(f"{endpoint.pk}:{sha256}".encode()).digest()[:8], "big", signed=True)
@@ -125,11 +125,11 @@ def read_delivery(delivery: Delivery) -> Reading:
 def claim(delivery_id: int, *, seconds: int) -> Delivery | None:
     """Take an unfinished delivery for some seconds, counting the attempt; None when it is done or another has it."""
     now = clock.now()
-    taken = (
-        Delivery.objects.filter(pk=delivery_id, status="received")
-        .filter(Q(lease_until=None) | Q(lease_until__lt=now))
-        .update(lease_until=now + timedelta(seconds=seconds), attempts=F("attempts") + 1)
+    free = Delivery.objects.filter(pk=delivery_id, status="received").filter(
+        Q(lease_until=None) | Q(lease_until__lt=now)
     )
+    with writers.one_at_a_time():
+        taken = free.update(lease_until=now + timedelta(seconds=seconds), attempts=F("attempts") + 1)
     if not taken:
         return None
     return Delivery.objects.select_related("endpoint__team", "endpoint__service").get(pk=delivery_id)
@@ -161,7 +161,8 @@ def _end(
     delivery.notes = [redact(_plain(note))[:500] for note in notes]
     delivery.reason = redact(_plain(reason))[:500]
     delivery.processed_at, delivery.lease_until = clock.now(), None
-    delivery.save(update_fields=["status", "kind", "alerts", "notes", "reason", "processed_at", "lease_until"])
+    with writers.one_at_a_time():
+        delivery.save(update_fields=["status", "kind", "alerts", "notes", "reason", "processed_at", "lease_until"])
 
 
 def replay(delivery: Delivery, *, actor: Actor) -> Delivery:

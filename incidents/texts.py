@@ -9,18 +9,27 @@ from typing import Any
 from django.conf import settings
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-_MARKS = re.compile(r"([\\`*\[\]<>|~])")
+_MARKS = re.compile(r"([\\`*\[\]>|~])")
+# The renderer knows no backslash before these: an entity shows them as they are.
+_ENTITIES = re.compile(r"<|&(?=#?\w+;)")
 # An underscore inside a word (`accuracy_drop`) is no emphasis and stays readable.
 _UNDERSCORE = re.compile(r"(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])")
 # What would start a list, a heading or a fold if it came first on a line.
-_FIRST = re.compile(r"^([-+#=:?!]|\d{1,9}(?=[.)]))")
+_FIRST = re.compile(r"^(?:[-+#!]|\d{1,9}(?=[.)])|[=:?])")
 
 
 def escaped(value: object) -> str:
     """A value as Markdown text on one line: shown as it is, never as formatting and never as a citation."""
     text = " ".join(str(value).split())
     text = _UNDERSCORE.sub(r"\\_", _MARKS.sub(r"\\\1", text))
-    return _FIRST.sub(lambda m: f"{m.group(1)}\\" if m.group(1).isdigit() else f"\\{m.group(1)}", text)
+    text = _ENTITIES.sub(lambda m: "&lt;" if m.group() == "<" else "&amp;", text)
+    return _FIRST.sub(lambda m: _unmarked(m.group()), text)
+
+
+def _unmarked(first: str) -> str:
+    if first.isdigit():
+        return f"{first}\\"
+    return f"&#{ord(first)};" if first in "=:?" else f"\\{first}"
 
 
 def utc(moment: datetime | None, form: str = "%Y-%m-%d %H:%M UTC") -> str:

@@ -34,7 +34,8 @@ def save(runbook: Runbook | None, *, text: str, actor: Actor, team: Team | None,
     home = (runbook.team if runbook else None) or team
     _require(actor, Permission.DRAFT_RUNBOOK, home)
     principals = principals_of(home) if home is not None and source == "editor" else None
-    file = f"{runbook.slug}.yaml" if runbook else "runbook"
+    # Without an ending, so that a changed id is answered below, in words about this runbook and not about a file.
+    file = runbook.slug if runbook else "runbook"
     spec, findings = schema.examine(text, file=file, principals=principals)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors or spec is None:

@@ -32,7 +32,8 @@ class Hand:
 def make_world(cause: str = "none", size: float = 1.0, seed: int = 7, **options: Any) -> tuple[World, Hand]:
     """A simulated service whose clock stands still until the test moves it."""
     hand = Hand()
-    return World(cause, size, seed, **{"clock": hand, "history": 180} | options), hand
+    settings: dict[str, Any] = {"clock": hand, "history": 180}
+    return World(cause, size, seed, **settings | options), hand
 
 
 def make_set(team: Team | None = None, text: str = "", slug: str = "golden", items: int = 3) -> EvaluationSet:

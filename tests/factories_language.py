@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -123,3 +126,24 @@ def make_text(*changes: tuple[str, str]) -> str:
         assert old in text, old
         text = text.replace(old, new, 1)
     return text
+
+
+def _loop() -> float:
+    began = time.thread_time()
+    for _ in range(1_000_000):
+        pass
+    return time.thread_time() - began
+
+
+@contextmanager
+def ends_within(seconds: float) -> Iterator[None]:
+    """Fail when the work inside takes longer, on a machine that counts to a million in 40 ms; slower ones get more.
+
+    Thread time leaves out what other processes take, but not that they make this one slower: so before and after count.
+    """
+    before = _loop()
+    began = time.thread_time()
+    yield
+    took = time.thread_time() - began
+    slowness = max(1.0, before / 0.04, _loop() / 0.04)
+    assert took < seconds * slowness, f"took {took:.1f} s"

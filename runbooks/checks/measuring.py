@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.db.models import Q
 
 from catalog import connections
-from catalog.connectors.base import Config, ConnectorError, Secrets
-from catalog.connectors.prometheus import Instant, Prometheus, Range
+from catalog.connectors.base import ConnectorError
+from catalog.connectors.prometheus import Instant, Prometheus, PrometheusConfig, PrometheusSecrets, Range
 from catalog.models import Connection, Signal
 from incidents.models import Incident
 from runbooks.checks.base import CheckError, Context, connection_of
@@ -62,18 +62,18 @@ class Gauge:
 
     connection: Connection
     connector: Prometheus
-    config: Config
-    secrets: Secrets
+    config: PrometheusConfig
+    secrets: PrometheusSecrets
     until: Deadline
 
     def instant(self, query: str, *, at: datetime) -> Instant:
         """The query's value at one time, or CheckError."""
-        ask: Any = self.connector.instant
+        ask = self.connector.instant
         return told(lambda: ask(self.config, self.secrets, query, at=at, timeout=self.until.left()))
 
     def range(self, query: str, *, start: datetime, end: datetime, step: float) -> Range:
         """The query's values over a window, or CheckError."""
-        ask: Any = self.connector.range
+        ask = self.connector.range
         return told(
             lambda: ask(
                 self.config,
@@ -115,6 +115,8 @@ def gauge(context: Context, connection: Connection) -> Gauge:
         raise CheckError(
             "no_source", f"The connection {connection.slug} is of kind {connection.connector}.", permanent=True
         )
+    assert isinstance(config, PrometheusConfig)
+    assert isinstance(secrets, PrometheusSecrets)
     return Gauge(connection, connector, config, secrets, Deadline(context))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from catalog import connections
-from catalog.connectors.http_json import HttpJson
+from catalog.connectors.http_json import HttpJson, HttpJsonConfig, HttpJsonSecrets
 from common.http import Answer
 from runbooks.checks.base import CheckError, Context, connection_of
 from runbooks.checks.measuring import Deadline, told
@@ -31,16 +31,17 @@ def get(context: Context, slug: str, path: str, params: dict[str, str] | None = 
     connector, config, secrets = connections.opened(connection)
     if not isinstance(connector, HttpJson):
         raise CheckError("no_source", f"The connection {slug} is of kind {connection.connector}.", permanent=True)
-    settings: Any = config
-    ask: Any = connector.get
+    assert isinstance(config, HttpJsonConfig)
+    assert isinstance(secrets, HttpJsonSecrets)
     left = Deadline(context).left()
-    data, answer = told(lambda: ask(settings, secrets, path, params=params, timeout=left))
-    return Found(data, answer, f"{settings.url}{path}")
+    data, answer = told(lambda: connector.get(config, secrets, path, params=params, timeout=left))
+    return Found(data, answer, f"{config.url}{path}")
 
 
 def pick(data: Any, path: str) -> Any:
     """The value at a dotted path; list positions are numbers, `#` at the end is a length. Raises Missing."""
-    here, walked = data, []
+    here: Any = data
+    walked: list[str] = []
     for part in path.split(".") if path else []:
         if part == "#" and isinstance(here, list | dict):
             return len(here)

@@ -54,6 +54,13 @@ def test_it_names_wrong_fields_without_their_values(team: Team) -> None:
         save(team, config={"url": "ftp://x"})
 
 
+@pytest.mark.parametrize("slug", ["", "Prom", "a b", "x" * 41, "../x"])
+def test_it_refuses_strange_names(team: Team, slug: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        save(team, slug=slug)
+    assert "slug" in str(caught.value.extra["fields"])
+
+
 def test_it_names_the_nearest_connector(team: Team) -> None:
     with pytest.raises(NotFound) as caught:
         save(team, connector="promethus")

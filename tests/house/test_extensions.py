@@ -30,7 +30,7 @@ def test_it_has_a_guide_page(extension: Any) -> None:
     own = type(extension).__dict__.get("__doc__")
     assert own
     assert len(own.strip()) > 40, "a guide page says more than a name"
-    assert inspect.getmodule(type(extension)).__doc__  # type: ignore[union-attr]
+    assert inspect.getmodule(type(extension)).__doc__
     assert extension.title
 
 

@@ -227,7 +227,7 @@ def test_it_notes_a_change_on_the_open_incident_of_its_service(team: Team) -> No
 def _post_and_work(endpoint_id: int, worker: int, faults: list[BaseException]) -> None:
     try:
         endpoint = Endpoint.objects.select_related("team", "service").get(pk=endpoint_id)
-        for round_number in range(25):
+        for round_number in range(5):
             listed = [
                 {
                     "status": "firing",
@@ -235,7 +235,7 @@ def _post_and_work(endpoint_id: int, worker: int, faults: list[BaseException]) -
                     "fingerprint": f"hot-{key}",
                     "startsAt": f"2026-11-20T09:{round_number:02d}:{worker:02d}Z",
                 }
-                for key in ((worker * 5 + round_number * 7 + step * 3) % 20 for step in (4, 0, 3, 1, 2))
+                for key in ((worker * 5 + round_number * 7 + step * 3) % 20 for step in range(25))
             ]
             delivery, duplicate = take(endpoint, {"alerts": listed})
             assert not duplicate
@@ -246,7 +246,6 @@ def _post_and_work(endpoint_id: int, worker: int, faults: list[BaseException]) -
         connection.close()
 
 
-@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_it_loses_nothing_in_a_burst_on_hot_keys() -> None:
     endpoint = make_endpoint(make_team("storm"))
@@ -257,7 +256,7 @@ def test_it_loses_nothing_in_a_burst_on_hot_keys() -> None:
     for thread in threads:
         thread.join()
     assert faults == []
-    assert Delivery.objects.filter(status="processed").count() == 200
+    assert Delivery.objects.filter(status="processed").count() == 40
     assert Alert.objects.count() == 20
     assert sum(Alert.objects.values_list("seen_count", flat=True)) == 1000
     assert sorted(Incident.objects.values_list("group_key", flat=True)) == [

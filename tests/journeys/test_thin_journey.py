@@ -23,6 +23,7 @@ from incidents.models import Delivery, Incident, TimelineEntry
 from runbooks import library
 from runbooks.models import ApprovalRequest, Effect, Run
 from tests.factories_runbooks import states, wait_for
+from web.operate import demo
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -30,11 +31,10 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 @pytest.fixture
 def drill() -> Iterator[DrillServer]:
     """A simulated rag-chat whose new version is worse since twelve minutes; its clock runs fast."""
-    made = world.World("none", seed=7, speed=60.0)
-    made.warm_up()
+    made = demo.make_world()
     server = world.serve(made, 0)
     http.allow(server.url)
-    made.inject("model_regression", 1.0, at=-12 * 60)
+    demo.break_world(made)
     yield server
     server.close()
 
@@ -47,14 +47,15 @@ def admin(drill: DrillServer) -> User:
     library.load_shipped()
     for slug, connector in (("demo-prometheus", "prometheus"), ("demo-model", "http_json"), ("demo-flags", "flag")):
         connections.save(team, slug=slug, connector=connector, config={"url": drill.url}, secrets={}, actor=ENGINE)
-    sets.load(team, slug="rag-chat-golden", title="Golden", text=drill.world.evaluation_items())
+    sets.load(team, slug="rag-chat-golden", title="Golden", text=demo.cases())
     text = (Path(world.__file__).parent / "rag-chat.yaml").read_text()
     loader.load(text, file="rag-chat.yaml", team=team)
+    demo.shorten_verification(team)
     return user
 
 
 def post_alert(client: Client, drill: DrillServer, token: str, status: str = "firing") -> Any:
-    body = alerting.payload(drill.world, status=status, kind="", severity="critical", labels={"settle": "5s"})
+    body = alerting.payload(drill.world, status=status, kind="", severity="critical", labels={})
     return client.post(f"/hooks/alertmanager/{token}", json.dumps(body), content_type="application/json")
 
 
@@ -80,7 +81,7 @@ def test_it_goes_from_alert_to_draft(client: Client, drill: DrillServer, admin: 
         f"/approvals/{request.uuid}", {"digest": request.digest, "decision": "approve", "typed": "v42", "note": ""}
     )
     assert answered.status_code == 302
-    wait_for(lambda: not Run.objects.filter(state__in=["active", "stopping"]).exists(), seconds=90)
+    wait_for(lambda: not Run.objects.filter(state__in=["active", "stopping"]).exists(), seconds=240)
     assert drill.world.flag("chat-model") == "v42"
     assert list(Effect.objects.filter(provider="model.rollback").values_list("state", "times_sent")) == [
         ("confirmed", 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from common import expressions
 from common.expressions import ExpressionError
+from tests.factories_language import ends_within
 
 CONTEXT: dict[str, Any] = {
     "a": 3,
@@ -149,40 +149,34 @@ def test_it_computes(source: str, expected: Any) -> None:
     ],
 )
 def test_it_refuses_with_a_sentence(source: str) -> None:
-    began = time.thread_time()
-    with pytest.raises(ExpressionError) as caught:
+    with ends_within(1), pytest.raises(ExpressionError) as caught:
         value(source)
     assert caught.value.sentence.endswith(".")
     assert "Traceback" not in caught.value.sentence
-    assert time.thread_time() - began < 2
 
 
 def test_it_compiles_without_computing() -> None:
-    began = time.thread_time()
-    expressions.compile_text("{{ 'a' * 200000000 }}", set())
-    expressions.compile("'a' * 200000000", names=set())
-    assert time.thread_time() - began < 0.5
+    with ends_within(0.1):
+        expressions.compile_text("{{ 'a' * 200000000 }}", set())
+        expressions.compile("'a' * 200000000", names=set())
 
 
 @pytest.mark.parametrize(
     "source",
     [
-        "'a' | replace('a', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')" + " | replace('a', '" + "a" * 90 + "')" * 9,
+        "'a'" + f" | replace('a', '{'a' * 90}')" * 9,
         "long | list | map('replace', 'a', long) | list | length",
         "long | list | join(long)",
         "long | list | map('default', long) | join(long)",
         "long | list | select('in', long | list) | list | length",
         "long | list | map(attribute='x', default=long) | list | tojson",
         "long | list | map(attribute='x', default=long) | list | sort",
-        "long + long",
     ],
 )
 def test_it_bounds_the_work_of_filters(source: str) -> None:
     context = {"long": "a" * 60_000}
-    began = time.thread_time()
-    with pytest.raises(ExpressionError):
-        expressions.compile(source.replace("))", ")"), names=context).evaluate(context)
-    assert time.thread_time() - began < 5
+    with ends_within(2), pytest.raises(ExpressionError, match="too much work"):
+        expressions.compile(source, names=context).evaluate(context)
 
 
 def test_it_tells_a_missing_key_apart() -> None:
@@ -264,6 +258,7 @@ def test_it_escapes_foreign_text_in_markdown() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="a1.|()[]{}'\"+-*/%~,:<>=! \nnotifelsi", max_size=40))
 def test_it_never_raises_anything_but_its_error(source: str) -> None:
-    for attempt in (lambda: value(source), lambda: expressions.render(source, CONTEXT)):
-        with contextlib.suppress(ExpressionError):
-            attempt()
+    with contextlib.suppress(ExpressionError):
+        value(source)
+    with contextlib.suppress(ExpressionError):
+        expressions.render(source, CONTEXT)

@@ -35,6 +35,12 @@ def program(world: World) -> Program:
     return Program(world.member)
 
 
+@pytest.fixture
+def light(team: Team) -> Program:
+    """A program of a team that has nothing: quicker to make."""
+    return Program(make_user(team=team))
+
+
 def data(answer: HttpResponse, status: int = 200) -> Any:
     """The JSON of an answer of that status."""
     assert answer.status_code == status, answer.content[:600]
@@ -55,12 +61,12 @@ LISTS = [
 ]
 
 
-@pytest.mark.parametrize("name", LISTS)
-def test_a_list_has_items_and_next(world: World, program: Program, name: str) -> None:
-    told = data(program.get(name))
-    assert set(told) == {"items", "next"}
-    assert MARK in json.dumps(told["items"])
-    assert told["next"] is None
+def test_a_list_has_items_and_next(world: World, program: Program) -> None:
+    for name in LISTS:
+        told = data(program.get(name))
+        assert set(told) == {"items", "next"}
+        assert MARK in json.dumps(told["items"]), name
+        assert told["next"] is None
 
 
 def test_every_single_thing_is_found(world: World, program: Program) -> None:
@@ -118,30 +124,30 @@ def test_a_timeline_comes_oldest_first(world: World, program: Program) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ("incidents?open=true", 1),
-        ("incidents?open=false", 0),
-        ("incidents?state=closed", 0),
-        ("incidents?severity=3", 1),
-        (f"incidents?team={MARK}-team", 1),
-        ("incidents?service=nosuch", 0),
-        ("alerts?status=firing", 1),
-        ("alerts?severity=critical", 0),
-        ("runs?state=active&open=true", 1),
-        ("runs?runbook=nosuch", 0),
-        ("postmortems?state=draft", 1),
-        ("action-items?overdue=true", 0),
-        (f"action-items?owner={MARK}-team-member", 1),
-        ("changes?kind=model", 1),
-        ("deliveries?status=rejected&source=alertmanager", 1),
-        ("runbooks?enabled=true&type=other", 1),
-        (f"services?team={MARK}-team", 1),
-    ],
-)
-def test_a_filter_narrows(world: World, program: Program, query: str, found: int) -> None:
-    assert len(data(program.get(query))["items"]) == found
+FILTERS = [
+    ("incidents?open=true", 1),
+    ("incidents?open=false", 0),
+    ("incidents?state=closed", 0),
+    ("incidents?severity=3", 1),
+    (f"incidents?team={MARK}-team", 1),
+    ("incidents?service=nosuch", 0),
+    ("alerts?status=firing", 1),
+    ("alerts?severity=critical", 0),
+    ("runs?state=active&open=true", 1),
+    ("runs?runbook=nosuch", 0),
+    ("postmortems?state=draft", 1),
+    ("action-items?overdue=true", 0),
+    (f"action-items?owner={MARK}-team-member", 1),
+    ("changes?kind=model", 1),
+    ("deliveries?status=rejected&source=alertmanager", 1),
+    ("runbooks?enabled=true&type=other", 1),
+    (f"services?team={MARK}-team", 1),
+]
+
+
+def test_a_filter_narrows(world: World, program: Program) -> None:
+    for query, found in FILTERS:
+        assert len(data(program.get(query))["items"]) == found, query
 
 
 # --- acts ------------------------------------------------------------------------------------------------------------
@@ -258,12 +264,12 @@ def filled(path: str) -> str:
     return f"/api/v1/{path}"
 
 
-@pytest.mark.parametrize(("method", "path"), operations())
-def test_nobody_gets_in_without_a_token(db: None, method: str, path: str) -> None:
+def test_nobody_gets_in_without_a_token(db: None) -> None:
     client = Client(raise_request_exception=False)
-    for headers in ({}, {"Authorization": "Bearer bs_00000000_" + "x" * 43}, {"Authorization": "Basic eDp5"}):
-        answer = client.generic(method, filled(path), "{}", content_type="application/json", headers=headers)
-        assert problem(answer)["status"] == 401  # type: ignore[arg-type]
+    for method, path in operations():
+        for headers in ({}, {"Authorization": "Bearer bs_00000000_" + "x" * 43}, {"Authorization": "Basic eDp5"}):
+            answer = client.generic(method, filled(path), "{}", content_type="application/json", headers=headers)
+            assert problem(answer)["status"] == 401, path  # type: ignore[arg-type]
 
 
 def test_a_dead_token_gets_in_nowhere(world: World) -> None:
@@ -322,10 +328,10 @@ def test_a_person_s_browser_needs_the_csrf_token(world: World) -> None:
 
 
 # --- R1: unknown fields ----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    "extra", ["state", "team_id", "is_staff", "approved_by", "lease_token", "created_at", "number", "__class__", "id"]
-)
-def test_an_unknown_field_is_refused(world: World, program: Program, extra: str) -> None:
+EXTRAS = ["state", "team_id", "is_staff", "approved_by", "lease_token", "created_at", "number", "__class__", "id"]
+
+
+def test_an_unknown_field_is_refused(world: World, program: Program) -> None:
     bodies = {
         "incidents": {"title": "x", "team": world.team.slug},
         f"incidents/{world.incident.number}/note": {"text": "x"},
@@ -334,38 +340,39 @@ def test_an_unknown_field_is_refused(world: World, program: Program, extra: str)
         "changes": {"kind": "code", "summary": "x", "team": world.team.slug},
     }
     before = (Incident.objects.count(), Run.objects.count(), TimelineEntry.objects.count())
-    for path, body in bodies.items():
-        told = problem(program.post(path, {**body, extra: "x"}))
-        assert told["status"] == 422
-        assert told["fields"] == {extra: "unknown field"}
+    for extra in EXTRAS:
+        for path, body in bodies.items():
+            told = problem(program.post(path, {**body, extra: "x"}))
+            assert told["status"] == 422
+            assert told["fields"] == {extra: "unknown field"}
     assert before == (Incident.objects.count(), Run.objects.count(), TimelineEntry.objects.count())
 
 
 # --- R2, R3: queries -------------------------------------------------------------------------------------------------
+QUERIES = [
+    "ordering=password",
+    "_connector=OR",
+    "team__users__password__startswith=a",
+    "pk=1",
+    "limit=1000000000",
+    "limit=201",
+    "limit=0",
+    "limit=-1",
+    "limit=x",
+    "limit=1e999",
+    "limit=5&limit=6",
+    "cursor=1",
+    "cursor=eyJ.x.y",
+    "cursor=" + "a" * 500,
+    "x=%00",
+    "page_size=10",
+]
+
+
 @pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize(
-    "query",
-    [
-        "ordering=password",
-        "_connector=OR",
-        "team__users__password__startswith=a",
-        "pk=1",
-        "limit=1000000000",
-        "limit=201",
-        "limit=0",
-        "limit=-1",
-        "limit=x",
-        "limit=1e999",
-        "limit=5&limit=6",
-        "cursor=1",
-        "cursor=eyJ.x.y",
-        "cursor=" + "a" * 500,
-        "x=%00",
-        "page_size=10",
-    ],
-)
-def test_a_query_that_is_not_declared_is_refused(world: World, program: Program, name: str, query: str) -> None:
-    assert problem(program.get(f"{name}?{query}"))["status"] == 400
+def test_a_query_that_is_not_declared_is_refused(light: Program, name: str) -> None:
+    for query in QUERIES:
+        assert problem(light.get(f"{name}?{query}"))["status"] == 400, query
 
 
 def test_a_cursor_of_another_list_is_refused(world: World, program: Program) -> None:
@@ -374,56 +381,57 @@ def test_a_cursor_of_another_list_is_refused(world: World, program: Program) -> 
     assert problem(program.get(f"alerts?cursor={cursor}"))["status"] == 400
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "",
-        "{",
-        "[]",
-        '"x"',
-        "null",
-        '{"text": NaN}',
-        '{"text": "a", "text": "b"}',
-        '{"text": "\\u0000"}',
-        '{"text": "\\ud800"}',
-        '{"text": 1e999}',
-        "[" * 100_000,
-        '{"n": ' + "9" * 5000 + "}",
-        b"\xff\xfe",
-        '{"text":"x"}'.encode("utf-16"),
-    ],
-)
-def test_a_body_that_is_not_acceptable_json_is_refused(world: World, program: Program, body: str | bytes) -> None:
-    told = problem(program.call("POST", f"incidents/{world.incident.number}/note", body))
-    assert told["status"] in (400, 422)
+BODIES: list[str | bytes] = [
+    "",
+    "{",
+    "[]",
+    '"x"',
+    "null",
+    '{"text": NaN}',
+    '{"text": "a", "text": "b"}',
+    '{"text": "\\u0000"}',
+    '{"text": "\\ud800"}',
+    '{"text": 1e999}',
+    "[" * 100_000,
+    '{"n": ' + "9" * 5000 + "}",
+    b"\xff\xfe",
+    '{"text":"x"}'.encode("utf-16"),
+]
+
+
+def test_a_body_that_is_not_acceptable_json_is_refused(light: Program, team: Team) -> None:
+    number = make_incident(team).number
+    for body in BODIES:
+        assert problem(light.call("POST", f"incidents/{number}/note", body))["status"] in (400, 422), body[:30]
+    assert not TimelineEntry.objects.exists()
 
 
 @pytest.mark.parametrize(
     "path", ["nosuch", "incidents/x", "incidents/4/nosuch", "incidents/" + "9" * 5000, "%00", "../x"]
 )
-def test_an_unknown_address_is_a_problem(world: World, program: Program, path: str) -> None:
-    assert problem(program.get(path))["status"] in (400, 404)
+def test_an_unknown_address_is_a_problem(light: Program, path: str) -> None:
+    assert problem(light.get(path))["status"] in (400, 404)
 
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "DELETE", "PUT"])
-def test_an_odd_method_is_refused(world: World, program: Program, method: str) -> None:
-    answer = program.call(method, "incidents")
+def test_an_odd_method_is_refused(light: Program, method: str) -> None:
+    answer = light.call(method, "incidents")
     assert problem(answer)["status"] == 405
     assert answer["Allow"]
 
 
-def test_an_odd_accept_is_refused(world: World, program: Program) -> None:
-    assert problem(program.get("incidents", Accept="text/evil"))["status"] == 406
+def test_an_odd_accept_is_refused(light: Program) -> None:
+    assert problem(light.get("incidents", Accept="text/evil"))["status"] == 406
 
 
-def test_a_method_override_is_ignored(world: World, program: Program) -> None:
-    answer = program.get("incidents", **{"X-HTTP-Method-Override": "DELETE"})
+def test_a_method_override_is_ignored(light: Program) -> None:
+    answer = light.get("incidents", **{"X-HTTP-Method-Override": "DELETE"})
     assert answer.status_code == 200
 
 
-def test_a_large_number_finds_nothing(world: World, program: Program) -> None:
-    assert problem(program.get(f"incidents/{2**63}"))["status"] == 404
-    assert problem(program.get(f"incidents?severity={2**70}"))["status"] == 400
+def test_a_large_number_finds_nothing(light: Program) -> None:
+    assert problem(light.get(f"incidents/{2**63}"))["status"] == 404
+    assert problem(light.get(f"incidents?severity={2**70}"))["status"] == 400
 
 
 # --- R4: hosts -------------------------------------------------------------------------------------------------------

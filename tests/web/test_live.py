@@ -7,14 +7,12 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
 from django.db import connections
 from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client
 
-from catalog import people
 from catalog.actors import ENGINE
 from catalog.models import User
 from common import live
@@ -22,6 +20,7 @@ from incidents import timeline
 from incidents.models import Incident
 from tests.factories import make_incident, make_team, make_user
 from tests.factories_web import signed_in
+from web import live as streams
 
 
 def bump(incident: Incident, text: str = "news") -> None:
@@ -39,14 +38,14 @@ def bump(incident: Incident, text: str = "news") -> None:
 
 async def listen(
     user: User, path: str, then: Callable[[], None] | None = None, *, events: int, **headers: str
-) -> list[dict[str, Any]]:
+) -> list[int]:
     """The first events of a stream; `then` happens after the first."""
     client = AsyncClient()
     await asyncio.to_thread(_sign_in, client, user)
     answer = await client.get(path, headers=headers)
     assert isinstance(answer, StreamingHttpResponse), (answer.status_code, getattr(answer, "content", b""))
     assert answer["Content-Type"].startswith("text/event-stream")
-    found: list[dict[str, Any]] = []
+    found: list[int] = []
     stream = aiter(answer)  # type: ignore[arg-type]
 
     async def read(stream: AsyncIterator[bytes]) -> None:
@@ -55,13 +54,13 @@ async def listen(
             if lines.get("event") == "bump":
                 version = json.loads(lines["data"])["version"]
                 assert lines["id"] == str(version)
-                found.append({"version": version, "at": time.monotonic()})
+                found.append(version)
                 if len(found) == 1 and then is not None:
                     await asyncio.to_thread(then)
                 if len(found) >= events:
                     return
 
-    await asyncio.wait_for(read(stream), 20)
+    await asyncio.wait_for(read(stream), 50)
     await stream.aclose()  # type: ignore[attr-defined]
     return found
 
@@ -73,18 +72,13 @@ def _sign_in(client: AsyncClient, user: User) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_tells_the_version_and_each_change() -> None:
+def test_it_tells_the_version_and_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
     team = make_team()
     user, incident = make_user(team=team), make_incident(team)
-    happened: list[float] = []
-
-    def then() -> None:
-        bump(incident)
-        happened.append(time.monotonic())
-
-    first, second = asyncio.run(listen(user, f"/live/incident/{incident.number}", then, events=2))
-    assert second["version"] == first["version"] + 1
-    assert second["at"] - happened[0] < 2
+    monkeypatch.setattr(streams, "POLL_SECONDS", 60.0)
+    path = f"/live/incident/{incident.number}"
+    first, second = asyncio.run(listen(user, path, lambda: bump(incident), events=2))
+    assert second == first + 1, "long before the next look at the row"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -93,12 +87,12 @@ def test_it_tells_at_once_what_was_missed_and_nothing_else() -> None:
     user, incident = make_user(team=team), make_incident(team)
     path = f"/live/incident/{incident.number}"
     missed = asyncio.run(listen(user, path, events=1, **{"Last-Event-ID": "999"}))
-    assert missed[0]["version"] == 0
+    assert missed == [0]
     known = asyncio.run(_first_within(user, path, "0", 1.5))
     assert known == []
 
 
-async def _first_within(user: User, path: str, seen: str, seconds: float) -> list[dict[str, Any]]:
+async def _first_within(user: User, path: str, seen: str, seconds: float) -> list[int]:
     try:
         return await asyncio.wait_for(listen(user, path, events=1, **{"Last-Event-ID": seen}), seconds)
     except TimeoutError:
@@ -146,15 +140,13 @@ def test_it_tells_strangers_nothing() -> None:
         assert Client().get(f"/{door}/incident/{incident.number}").status_code == 401
 
 
-@pytest.mark.django_db
-def test_a_wake_ends_the_wait_within_a_tenth_of_a_second() -> None:
-    from web.live import _next_look
+def test_a_wake_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "POLL_SECONDS", 60.0)
 
     async def waited() -> float:
         began = time.monotonic()
         asyncio.get_running_loop().call_later(0.2, live.wake)
-        await _next_look()
+        await streams._next_look()
         return time.monotonic() - began
 
-    assert asyncio.run(waited()) < 0.9
-    assert people.first_user().pk
+    assert asyncio.run(waited()) < 30

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.conf import settings
-from django.contrib.auth.hashers import make_password
+from django.contrib.auth.hashers import Argon2PasswordHasher, make_password
 from django.core.cache import cache
 from django.test import Client, RequestFactory
 
@@ -25,9 +25,11 @@ WORD = "correct horse battery"
 
 
 @pytest.fixture(autouse=True)
-def fresh_limits(db: None) -> None:
-    """Nobody has guessed yet."""
+def fresh_limits(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has guessed yet, and a guess costs little: the real cost would be most of this file's time."""
     cache.clear()
+    monkeypatch.setattr(Argon2PasswordHasher, "memory_cost", 1024)
+    monkeypatch.setattr(Argon2PasswordHasher, "time_cost", 1)
 
 
 @pytest.fixture

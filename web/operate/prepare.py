@@ -11,7 +11,7 @@ from pkgutil import iter_modules
 from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from catalog import people
@@ -32,6 +32,23 @@ def pending() -> list[str]:
     return sorted(found)
 
 
+def refusals() -> list[str]:
+    """Why a production process must not serve, one sentence each: unsafe settings, migrations to apply.
+
+    While the database is away nothing can be said about migrations, and refusing would only prolong the outage.
+    """
+    found = list(settings.BACKSTOP_UNSAFE)
+    if settings.EMBEDDED or found:
+        return found
+    try:
+        waiting = pending()
+    except DatabaseError:
+        return found
+    if waiting:
+        found.append(f"{len(waiting)} migrations are not applied ({waiting[0]} …): run `manage.py migrate`.")
+    return found
+
+
 def migrate() -> Path | None:
     """Apply what is pending, after copying an SQLite file that already holds data; gives the copy's path."""
     waiting = pending()
@@ -42,16 +59,12 @@ def migrate() -> Path | None:
     return copy
 
 
-def seed(*, demo: bool) -> User:
-    """The first user, the shipped runbooks and, if wanted, the demo; a second time changes nothing."""
+def seed() -> User:
+    """The first user, the shipped runbooks and those of the operator's folder; a second time changes nothing."""
     user = people.first_user()
     library.load_shipped()
     if settings.BACKSTOP.runbooks_dir:
         library.load_folder(settings.BACKSTOP.runbooks_dir, Team.objects.get(slug="default"))
-    if demo:
-        from web.operate import demo as demo_module  # noqa: PLC0415  brings the drills along, useless to --no-demo
-
-        demo_module.seed()
     return user
 
 

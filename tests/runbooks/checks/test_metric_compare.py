@@ -13,7 +13,7 @@ from runbooks.checks.base import CheckError, Finding
 from runbooks.checks.metric_compare import MetricCompare, MetricCompareParams
 from tests.factories import make_incident
 from tests.factories_checks import NOW, make_context, make_measured
-from tests.fakes.prometheus import Fake, fake_prometheus
+from tests.fakes.prometheus import At, Fake, fake_prometheus
 
 pytestmark = pytest.mark.django_db
 ONSET = (NOW - timedelta(minutes=30)).timestamp()
@@ -35,6 +35,11 @@ def ask(service: Service, **fields: Any) -> Finding:
     found = MetricCompare().run(MetricCompareParams.model_validate(params), context)
     assert isinstance(found, Finding)
     return found
+
+
+def wobble(at: float) -> float:
+    """A little unrest that looks like chance and is the same every time."""
+    return (int(at / 60) * 7919 % 11) / 100
 
 
 def rates(fake: Fake, *, before: float, now: float, per_step: float = 30) -> Service:
@@ -165,7 +170,6 @@ def test_it_looks_only_at_what_came_after_a_time(prometheus: Fake) -> None:
 
 
 def test_it_compares_means(prometheus: Fake) -> None:
-    wobble = lambda at: (int(at / 60) * 7919 % 11) / 100  # noqa: E731
     prometheus.answers.line("cost", lambda at: (2.0 if at > ONSET else 1.0) + wobble(at))
     service = make_measured(prometheus.url, query="cost", compare={"kind": "mean"}, worse="up", unit="USD/h")
     found = ask(service)
@@ -184,18 +188,17 @@ def test_it_does_not_trust_points_that_follow_one_another(prometheus: Fake) -> N
     assert thin["hi"] - thin["lo"] > 0.3
 
 
-def _buckets(fake: Fake, seconds: float) -> None:
-    for le, share in (("0.5", 0.6), ("1", 0.9), ("2", 0.99), ("+Inf", 1.0)):
-        late = {"0.5": 0.2, "1": 0.5, "2": 0.8, "+Inf": 1.0}[le]
-        fake.answers.add(
-            "lat[60s]",
-            lambda at, share=share, late=late: 60 * (late if at > ONSET else share),
-            le=le,  # type: ignore[misc]
-        )
+def _count(before: float, after: float) -> At:
+    return lambda at: 60 * (after if at > ONSET else before)
+
+
+def _buckets(fake: Fake) -> None:
+    for le, before, after in (("0.5", 0.6, 0.2), ("1", 0.9, 0.5), ("2", 0.99, 0.8), ("+Inf", 1.0, 1.0)):
+        fake.answers.add("lat[60s]", _count(before, after), le=le)
 
 
 def test_it_compares_quantiles_of_buckets(prometheus: Fake) -> None:
-    _buckets(prometheus, 60)
+    _buckets(prometheus)
     compare = {"kind": "quantile", "q": 0.95, "buckets": "lat[$window]"}
     found = ask(make_measured(prometheus.url, compare=compare, worse="up", unit="s"))
     assert found.verdict == "fail"
@@ -204,7 +207,6 @@ def test_it_compares_quantiles_of_buckets(prometheus: Fake) -> None:
 
 
 def test_it_compares_quantiles_of_points(prometheus: Fake) -> None:
-    wobble = lambda at: (int(at / 60) * 7919 % 11) / 100  # noqa: E731
     prometheus.answers.line("lat", lambda at: (2.0 if at > ONSET else 1.0) + wobble(at))
     compare = {"kind": "quantile", "q": 0.5, "min_n": 20}
     found = ask(make_measured(prometheus.url, query="lat", compare=compare, worse="up"))

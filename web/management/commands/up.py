@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from argparse import ArgumentParser
+from importlib import import_module
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +14,6 @@ from django.core.management.base import BaseCommand, CommandError
 from catalog import people
 from catalog.models import User
 from common.errors import DomainError
-from web.operate import demo as demo_world
 from web.operate import place, prepare, serve
 
 
@@ -45,19 +46,27 @@ class Command(BaseCommand):
             sock = place.listen(options["host"], options["port"])
             lock.say(f"process {os.getpid()} at {settings.BASE_URL}")
             copy = prepare.migrate()
-            user = prepare.seed(demo=not options["no_demo"])
+            user = prepare.seed()
+            # Brings the simulated service along, which --no-demo has no use for.
+            demo = None if options["no_demo"] else import_module("web.operate.demo")
+            if demo:
+                demo.seed()
         except DomainError as error:
             raise CommandError(f"{error.sentence} {error.fix}".strip()) from None
         if copy:
             self._say(f"Database    migrated; the file from before is {copy}")
         (settings.BACKSTOP.data_dir / place.ADDRESS_FILE).write_text(settings.BASE_URL + "\n")
-        if not options["no_demo"]:
-            demo_world.start_world()
+        settings.STATIC_ROOT.mkdir(exist_ok=True)
+        if demo:
+            demo.start_world()
         clean = serve.run(sock, on_ready=lambda ready: self._welcome(user, ready=ready, **options))
         lock.release()
         self._say("Stopped." if clean else "Stopped; steps that were still running are taken up at the next start.")
 
     def _welcome(self, user: User, *, ready: bool, **options: Any) -> None:
+        # What was imported stays for good: the collector, off since manage.py began, need never look at it again.
+        gc.freeze()
+        gc.enable()
         base = settings.BASE_URL
         self._say(f"Data folder {settings.BACKSTOP.data_dir}")
         self._say(f"Address     {base}")

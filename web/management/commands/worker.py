@@ -40,10 +40,6 @@ def refuse_unsafe() -> None:
     """CommandError when this process must not start: embedded mode, unsafe settings, migrations to apply."""
     if settings.EMBEDDED:
         raise CommandError("Without BACKSTOP_REDIS_URL everything runs in one process: `manage.py up` (or make run).")
-    if settings.BACKSTOP_UNSAFE:
-        raise CommandError("\n".join(settings.BACKSTOP_UNSAFE))
-    waiting = prepare.pending()
-    if waiting:
-        raise CommandError(
-            f"{len(waiting)} migrations are not applied ({waiting[0]} …): run `manage.py migrate` first."
-        )
+    found = prepare.refusals()
+    if found:
+        raise CommandError("\n".join(found))

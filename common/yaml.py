@@ -7,7 +7,6 @@ YAML 1.2 core schema (`true`, `null`, decimal numbers); `on`, `012`, `24:00` and
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections.abc import Generator
@@ -205,7 +204,8 @@ def _events(text: str, file: str, faults: list[Finding]) -> Generator[Event, Non
     """The parser's events; what stops it becomes one fault."""
     try:
         # typ="safe", pure=True is the scanner without comment keeping, in Python: the C one crashes on deep nesting.
-        yield from YAML(typ="safe", pure=True).parse(io.StringIO(text))
+        # Text, not a stream: streams are read in pieces, and the buffer is copied for each.
+        yield from YAML(typ="safe", pure=True).parse(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)

@@ -41,7 +41,7 @@ class _Bell:
 bell = _Bell()
 
 
-class Channel(memory.Channel):  # type: ignore[misc]  # kombu ships no types
+class Channel(memory.Channel):
     """A channel that rings when a message arrives, and when an acknowledgement makes room for the next."""
 
     def _put(self, queue: str, message: Any, **options: Any) -> None:
@@ -54,18 +54,19 @@ class Channel(memory.Channel):  # type: ignore[misc]  # kombu ships no types
         bell.ring()
 
 
-class Transport(memory.Transport):  # type: ignore[misc]  # kombu ships no types
+class Transport(memory.Transport):
     """Waits on the bell between two looks at the queues."""
 
     Channel = Channel
     driver_name = "wake"
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+    def drain_events(self, connection: Any, timeout: float | None = None, **options: Any) -> None:
         """Deliver one message, or raise TimeoutError after `timeout` seconds, and at once while the workers stop."""
         end = None if timeout is None else monotonic() + timeout
         while True:
             seen = bell.rings
             try:
+                assert self.cycle is not None
                 self.cycle.get(self._deliver, timeout=timeout)
                 return
             except Empty:

@@ -24,6 +24,8 @@ from web.operate import runner
 
 log = logging.getLogger(__name__)
 STOP_SECONDS = 25.0
+# No remote control: nobody may talk to the clock over the broker (celery-types does not know the argument).
+BEAT: dict[str, Any] = {"remote_control": False}
 # One thread for actions is not enough (a slow one would delay a rollback elsewhere); the engine's work is short.
 SLOTS = {"engine": 2, "checks": settings.BACKSTOP.workers, "actions": 2}
 
@@ -36,7 +38,7 @@ class Engine:
         self.workers: list[WorkController] = []
         self.threads: list[threading.Thread] = []
         self.ready = {name: threading.Event() for name in QUEUES}
-        self.beat = Service(app, max_interval=2, scheduler_cls=Scheduler, remote_control=False)
+        self.beat = Service(app, max_interval=2, scheduler_cls=Scheduler, **BEAT)
         self.runner = runner.Runner(queues=list(QUEUES), name=runner.own_name("embedded"))
 
     def start(self) -> None:

@@ -15,7 +15,7 @@ from evaluations import tasks
 from evaluations.models import Evaluation, EvaluationSet
 from evaluations.scoring import MAX_ATTEMPTS, work
 
-__all__ = ["ask", "resume_lost", "work"]
+__all__ = ["ask", "due", "resume_lost", "work"]
 
 
 def ask(
@@ -67,8 +67,16 @@ def resume_lost(now: datetime) -> list[int]:
     Evaluation.objects.filter(lost, attempts__gte=MAX_ATTEMPTS).update(
         state="failed", error="Three workers stopped in the middle of it.", finished_at=now, lease_until=None
     )
-    waiting = Q(state="queued") & (Q(lease_until__isnull=True) | Q(lease_until__lt=now))
-    ids = list(Evaluation.objects.filter(lost | waiting).order_by("id").values_list("id", flat=True)[:100])
+    ids = due(now)
     for evaluation_id in ids:
         enqueue(tasks.work, "checks", evaluation_id)
     return ids
+
+
+def due(now: datetime, *, asked_before: datetime | None = None) -> list[int]:
+    """Ids of the jobs that nobody works on, oldest first."""
+    free = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
+    waiting = Evaluation.objects.filter(Q(state="queued") & free | Q(state="running", lease_until__lt=now))
+    if asked_before is not None:
+        waiting = waiting.filter(created_at__lt=asked_before)
+    return list(waiting.order_by("id").values_list("id", flat=True)[:100])

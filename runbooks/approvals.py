@@ -218,6 +218,7 @@ def _decide(
     break_glass: bool = False,
     override: str = "",
 ) -> None:
+    assert actor.user_id is not None, "only people decide"
     before = request.decisions.filter(user_id=actor.user_id).first()
     if before is not None:
         raise Conflict(f"You decided already, at {before.at:%H:%M:%S} UTC.", fix="Open the run to see where it stands.")

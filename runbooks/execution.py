@@ -18,6 +18,7 @@ from common.errors import DomainError
 from common.faults import crashpoint
 from common.secrets import redact
 from incidents import evidence
+from incidents.models import Evidence
 from runbooks import approvals, effects, engine, leases, reading, transitions
 from runbooks.actions import ACTIONS
 from runbooks.checks import CHECKS
@@ -169,7 +170,7 @@ def _small(result: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in evidence.plain(result).items() if key != "series"}
 
 
-def keep(run: Run, step: StepRun, finding: Finding, judgement: Judgement, kind: str = "check") -> evidence.Evidence:
+def keep(run: Run, step: StepRun, finding: Finding, judgement: Judgement, kind: str = "check") -> Evidence:
     """Store a finding as evidence of the run's incident."""
     check = CHECKS.get(step.provider) if step.provider in CHECKS else None
     return evidence.store(

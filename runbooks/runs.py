@@ -17,7 +17,7 @@ from common.errors import Conflict, Invalid
 from common.expressions import ExpressionError
 from common.expressions import render as render_text
 from incidents import evidence, notices
-from incidents.models import Alert, Incident
+from incidents.models import Alert, Evidence, Incident
 from runbooks import approvals, effects, engine, inputs, reading, stopping, transitions
 from runbooks.definitions import Book
 from runbooks.models import KEY_HOLDING_STATES, Run, Runbook, StepRun
@@ -323,7 +323,7 @@ def _answer_manual(
     )
 
 
-def _answer_evidence(run: Run, step: StepRun, summary: str, verdict: str, result: dict[str, Any]) -> evidence.Evidence:
+def _answer_evidence(run: Run, step: StepRun, summary: str, verdict: str, result: dict[str, Any]) -> Evidence:
     return evidence.store(
         incident_id=run.incident_id,
         kind="answer",

@@ -64,6 +64,10 @@ def run_pending(worker: str, queues: tuple[str, ...], older_than: float) -> int:
         for pk in outbox.due(limit=50, now=limit):
             outbox.deliver(pk)
             done += 1
+    if "checks" in queues:
+        for pk in jobs.due(now, asked_before=limit):
+            jobs.work(pk)
+            done += 1
     ready = StepRun.objects.filter(state="ready", ready_at__lt=limit, queue__in=queues).order_by("ready_at")
     for pk in list(ready.values_list("pk", flat=True)[:20]):
         execution.execute(pk, worker)

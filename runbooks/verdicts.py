@@ -70,8 +70,8 @@ def judge(finding: Finding, rules: Rules, context: dict[str, Any], now: datetime
     if rules.max_age is not None and (age is None or age > rules.max_age):
         return Judgement("inconclusive", "stale", f"age {age} s > {rules.max_age} s")
     if rules.pass_if is None and rules.fail_if is None:
-        verdict = finding.verdict if finding.verdict in WORST_FIRST else "error"
-        return Judgement(verdict, finding.reason, "the check's own statistics")  # type: ignore[arg-type]
+        verdict: Verdict = next((known for known in WORST_FIRST if known == finding.verdict), "error")
+        return Judgement(verdict, finding.reason, "the check's own statistics")
     names = context | {"value": finding.value, "result": finding.result, "samples": finding.samples, "age": age}
     try:
         if rules.fail_if is not None and _boolean(rules.fail_if, names):

@@ -128,22 +128,14 @@ def make_text(*changes: tuple[str, str]) -> str:
     return text
 
 
-def _loop() -> float:
-    began = time.thread_time()
-    for _ in range(1_000_000):
-        pass
-    return time.thread_time() - began
-
-
 @contextmanager
 def ends_within(seconds: float) -> Iterator[None]:
-    """Fail when the work inside takes longer, on a machine that counts to a million in 40 ms; slower ones get more.
+    """Fail when the work inside takes much longer than it may.
 
-    Thread time leaves out what other processes take, but not that they make this one slower: so before and after count.
+    A busy machine steals even from thread time (we saw factors of five), so the limit is ten times the promise: that
+    still tells a bomb, which takes minutes, from work.
     """
-    before = _loop()
     began = time.thread_time()
     yield
     took = time.thread_time() - began
-    slowness = max(1.0, before / 0.04, _loop() / 0.04)
-    assert took < seconds * slowness, f"took {took:.1f} s"
+    assert took < 10 * seconds, f"took {took:.1f} s"

@@ -124,7 +124,7 @@ def _oldest(rows: QuerySet[Any], field: str, now: datetime) -> float:
 
 
 class Rows(Collector):
-    """The gauges of deploy/prometheus/rules.yml, each from one query; labels are fixed words, never ids."""
+    """The gauges of deploy/prometheus/alerts.yaml, each from one query; labels are fixed words, never ids."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """All of them."""

@@ -30,7 +30,7 @@ doors: list[URLPattern | URLResolver] = [
     path("reauthenticate", accounts.reauthenticate, name="account_reauthenticate"),
     path("password", accounts.change_password, name="account_change_password"),
     path("password/set", accounts.set_password, name="account_set_password"),
-    path("api/v1/", mounted),  # type: ignore[arg-type]  # ninja's triple is what path() takes
+    path("api/v1/", mounted),
     re_path(r"^api(/|$)", allow(Permission.ANYONE)(problems.not_found), name="api_unknown"),
 ]
 

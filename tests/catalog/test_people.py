@@ -204,7 +204,7 @@ def test_a_token_dies_with_time_revocation_and_its_owner(team: Team, moved_clock
     with pytest.raises(people.TokenRefused):
         people.token_actor(secrets[1][1])
     people.set_active(user, active=True, actor=ENGINE)
-    assert people.token_actor(secrets[1][1])
+    assert people.token_actor(secrets[1][1]).token is not None
     moved_clock.forward(days=2)
     with pytest.raises(people.TokenRefused):
         people.token_actor(secrets[1][1])
@@ -240,7 +240,7 @@ def test_a_stranger_cannot_revoke_a_token(team: Team) -> None:
     token, secret = people.create_token(make_user(team=team), name="ci", scopes=["read"])
     with pytest.raises(NotFound):
         people.revoke_token(token, actor=make_actor(team))
-    assert people.token_actor(secret)
+    assert people.token_actor(secret).token is not None
 
 
 @pytest.mark.parametrize("scope", [*SCOPES, "*"])

@@ -9,7 +9,6 @@ from types import ModuleType
 
 import pytest
 
-from common.registry import Registry
 from runbooks import schema
 from runbooks.checks import CHECKS
 from tests.house import test_extensions
@@ -37,7 +36,8 @@ def test_it_fulfils_the_contract_of_checks(example: ModuleType) -> None:
 
 
 def test_its_runbook_is_accepted(example: ModuleType) -> None:
-    checks = Registry("check", [*CHECKS, eval(LINE, example.__dict__)])
+    mine = eval(LINE, example.__dict__)
+    checks = {check.name: check for check in [*CHECKS, mine]}
     spec = schema.parse(RUNBOOK, file="dependency_first.yaml", checks=checks)
     assert spec.id == "dependency_first"
 

@@ -38,7 +38,7 @@ def test_every_call_names_a_known_queue_and_task() -> None:
                 continue
             if node.func.attr in ("enqueue", "hint") and ast.unparse(node.func.value) == "background":
                 constants = [arg.value for arg in node.args[:2] if isinstance(arg, ast.Constant)]
-                found += [f"{path.name}: {c}" for c in constants if c not in QUEUES and c not in OURS]
+                found += [f"{path.name}: {c!r}" for c in constants if c not in QUEUES and c not in OURS]
             elif node.func.attr in ("delay", "apply_async", "delay_on_commit"):
                 found.append(f"{path.name} calls a task round common.background")
     assert found == []

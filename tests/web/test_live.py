@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from django.db import connections
@@ -37,16 +38,16 @@ def bump(incident: Incident, text: str = "news") -> None:
 
 
 async def listen(
-    user: User, path: str, then: Callable[[], None] | None = None, *, events: int, **headers: str
+    user: User, path: str, then: Callable[[], None] | None = None, *, events: int, headers: dict[str, str] | None = None
 ) -> list[int]:
     """The first events of a stream; `then` happens after the first."""
     client = AsyncClient()
     await asyncio.to_thread(_sign_in, client, user)
-    answer = await client.get(path, headers=headers)
+    answer: Any = await client.get(path, headers=headers or {})
     assert isinstance(answer, StreamingHttpResponse), (answer.status_code, getattr(answer, "content", b""))
     assert answer["Content-Type"].startswith("text/event-stream")
     found: list[int] = []
-    stream = aiter(answer)  # type: ignore[arg-type]
+    stream = aiter(answer)
 
     async def read(stream: AsyncIterator[bytes]) -> None:
         async for chunk in stream:
@@ -61,7 +62,7 @@ async def listen(
                     return
 
     await asyncio.wait_for(read(stream), 50)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     return found
 
 
@@ -86,7 +87,7 @@ def test_it_tells_at_once_what_was_missed_and_nothing_else() -> None:
     team = make_team()
     user, incident = make_user(team=team), make_incident(team)
     path = f"/live/incident/{incident.number}"
-    missed = asyncio.run(listen(user, path, events=1, **{"Last-Event-ID": "999"}))
+    missed = asyncio.run(listen(user, path, events=1, headers={"Last-Event-ID": "999"}))
     assert missed == [0]
     known = asyncio.run(_first_within(user, path, "0", 1.5))
     assert known == []
@@ -94,7 +95,7 @@ def test_it_tells_at_once_what_was_missed_and_nothing_else() -> None:
 
 async def _first_within(user: User, path: str, seen: str, seconds: float) -> list[int]:
     try:
-        return await asyncio.wait_for(listen(user, path, events=1, **{"Last-Event-ID": seen}), seconds)
+        return await asyncio.wait_for(listen(user, path, events=1, headers={"Last-Event-ID": seen}), seconds)
     except TimeoutError:
         return []
 

@@ -13,11 +13,12 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import path
 
+from catalog.permissions import Permission
 from common.errors import Conflict, Throttled
 from config.urls import handler400, handler403, handler404, handler429, handler500
 from config.urls import urlpatterns as real
 from tests.factories_web import problem
-from web.policy import Permission, allow
+from web.policy import allow
 
 __all__ = ["handler400", "handler403", "handler404", "handler429", "handler500"]
 

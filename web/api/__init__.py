@@ -60,6 +60,7 @@ def _mounted() -> tuple[list[Any], str, str]:
     """ninja's addresses, each declared for web.middleware.Policy: the door of every operation decides there."""
     patterns, app_name, namespace = api.urls
     for pattern in patterns:
+        assert pattern.callback is not None
         allow(Permission.ANYONE)(pattern.callback)
     return patterns, app_name, namespace
 

@@ -10,7 +10,6 @@ import logging
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 from django.db import connection as database
@@ -28,7 +27,7 @@ from incidents import endpoints, lifecycle
 from incidents.models import Alert, Endpoint, Incident
 from runbooks import revisions
 from runbooks.models import Runbook
-from web.operate import demo_story
+from web.operate import demo_story, door
 
 log = logging.getLogger(__name__)
 SERVICE = "rag-chat"
@@ -111,6 +110,7 @@ def start_world() -> None:
         made.set_flag("chat-model", serving.version, expect=None, key="")
     _running = world.serve(made, 0)
     http.allow(_running.url)
+    door.DOOR.demo = Demo()
     for row in Connection.objects.filter(slug__in=CONNECTIONS, team__slug="default"):
         connections.save(
             row.team, slug=row.slug, connector=row.connector, config={"url": _running.url}, secrets=None, actor=ENGINE
@@ -191,6 +191,13 @@ def again(actor: Actor) -> None:
     threading.Thread(target=_go_wrong, args=(endpoint,), name="demo", daemon=True).start()
 
 
-def facts() -> dict[str, Any]:
-    """What pages say about the demo."""
-    return {"on": is_on(), "speed": SPEED}
+class Demo:
+    """The demo as pages see it."""
+
+    def first_view(self) -> None:
+        """See `first_view`."""
+        first_view()
+
+    def again(self, actor: Actor) -> None:
+        """See `again`."""
+        again(actor)

@@ -73,7 +73,7 @@ class Runner:
         if url and time.monotonic() - self._pinged >= DEAD_MAN_SECONDS:
             self._pinged = time.monotonic()
             try:
-                http.request("GET", url, timeout=5.0, allow_private=True)
+                http.request("GET", url, timeout=5.0)
             except http.HttpError as error:
                 log.warning("the dead-man address does not answer: %s", error)
 

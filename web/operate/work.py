@@ -33,10 +33,10 @@ def queues(text: str) -> list[str]:
 
 
 def _runner_step(own: runner.Runner) -> type[bootsteps.StartStopStep]:
-    class RunnerStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-types leaves it untyped
+    class RunnerStep(bootsteps.StartStopStep):
         """Starts the runner after the pool (whose children are forked first) and before the broker is asked."""
 
-        requires = {"celery.worker.components:Pool"}
+        requires = ("celery.worker.components:Pool",)
 
         def start(self, parent: Any) -> None:
             own.start()

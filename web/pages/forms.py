@@ -57,7 +57,7 @@ class UtcTime(forms.DateTimeField):
         kwargs.setdefault("widget", forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"))
         super().__init__(**kwargs)
 
-    def to_python(self, value: object) -> datetime | None:
+    def to_python(self, value: Any) -> datetime | None:
         """The time with zone UTC; one without a zone is taken as UTC."""
         found = super().to_python(value)
         if isinstance(found, datetime) and found.tzinfo is None:

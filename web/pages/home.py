@@ -6,13 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 
 from catalog import permissions
 from catalog.permissions import Permission
 from common import clock
 from incidents.models import ActionItem, Endpoint, Incident, Postmortem
 from runbooks.models import ApprovalRequest, Run
+from web.operate import door
 from web.pages import words
 from web.pages.waiting import asks, steps_waiting
 from web.policy import PersonRequest, allow, visible
@@ -78,6 +79,7 @@ def context_of(request: PersonRequest) -> dict[str, Any]:
         ),
         "latest_runs": [(run, words.run_face(run)) for run in runs.order_by("-id")[:8]],
         "guide": _guide(request),
+        "demo_runs": door.DOOR.demo is not None,
         "has_endpoints": Endpoint.objects.filter(team__in=teams).exists(),
         "nothing_ever": not Incident.objects.filter(team__in=teams).exists(),
         "today": now.date(),
@@ -87,6 +89,7 @@ def context_of(request: PersonRequest) -> dict[str, Any]:
 @allow(Permission.SEE)
 def home(request: PersonRequest) -> HttpResponse:
     """The page."""
+    door.looked()
     return render(request, "home.html", context_of(request))
 
 
@@ -94,3 +97,11 @@ def home(request: PersonRequest) -> HttpResponse:
 def now(request: PersonRequest) -> HttpResponse:
     """Fragment: everything on it, for the live update."""
     return render(request, "_now.html", context_of(request))
+
+
+@allow(Permission.RUN)
+def again(request: PersonRequest) -> HttpResponse:
+    """POST: the demo from the start."""
+    if request.method == "POST" and door.DOOR.demo is not None:
+        door.DOOR.demo.again(request.actor)
+    return redirect("home")

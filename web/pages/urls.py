@@ -22,6 +22,7 @@ from web.pages.services import services
 urlpatterns = [
     path("", home.home, name="home"),
     path("now", home.now, name="now"),
+    path("demo/again", home.again, name="demo_again"),
     path("incidents", listing.incidents, name="incidents"),
     path("incidents/new", declare.declare, name="incident_new"),
     path("incidents/<int:number>", incident.incident, name="incident"),

@@ -53,7 +53,7 @@ def test_it_mitigates_and_resolves_with_a_note(client: Client, incident: Inciden
     assert act(client, incident, "mitigate", note="fallback answers") == 302
     assert act(client, incident, "resolve", note="") == 302
     assert incident.state == "resolved"
-    assert incident.postmortem.due_at
+    assert incident.postmortem.due_at > incident.detected_at
     assert "fallback answers" in client.get(f"/incidents/{incident.number}").content.decode()
 
 

@@ -11,6 +11,9 @@ from django.core.management.base import BaseCommand
 
 from web.management.commands.worker import refuse_unsafe
 
+# No remote control: nobody may talk to the clock over the broker (celery-types does not know the argument).
+OPTIONS: dict[str, Any] = {"remote_control": False}
+
 
 class Command(BaseCommand):
     """Start house jobs when they are due; no run depends on it."""
@@ -22,7 +25,7 @@ class Command(BaseCommand):
         """Run the clock until SIGTERM or Ctrl-C; ends with 0."""
         refuse_unsafe()
         # In memory: the table is short, and a file could only be stale.
-        service = Service(current_app, max_interval=2, scheduler_cls=Scheduler, remote_control=False)
+        service = Service(current_app, max_interval=2, scheduler_cls=Scheduler, **OPTIONS)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: service.stop())
         self.stdout.write("The clock is running.")

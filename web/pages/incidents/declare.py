@@ -41,7 +41,9 @@ class DeclareForm(forms.Form):
 def declare(request: PersonRequest) -> HttpResponse:
     """The form, and declaring."""
     if request.method != "POST":
-        given = {name: request.GET[name] for name in DeclareForm.field_order if name in request.GET}
+        given: dict[str, str | bool] = {
+            name: request.GET[name] for name in DeclareForm.field_order if name in request.GET
+        }
         given |= {"is_drill": True} if request.GET.get("drill") else {}
         return render(request, "incidents/declare.html", {"form": DeclareForm(initial=given, request=request)})
     form = DeclareForm(request.POST, request=request)

@@ -56,7 +56,7 @@ def _context(request: PersonRequest, found: Service, form: ChangeForm | None = N
         "changes": list(Change.objects.filter(Q(service=found) | Q(service=None, team=found.team))[:50]),
         "connections": list(Connection.objects.filter(pk__in=used)),
         "depends_on": list(visible(found.depends_on.all(), request.actor)),
-        "needed_by": list(visible(found.needed_by.all(), request.actor)),  # type: ignore[attr-defined]  # reverse side
+        "needed_by": list(visible(found.needed_by.all(), request.actor)),
         "incidents": list(Incident.objects.filter(service=found).order_by("-number")[:10]),
         "change_form": form or ChangeForm(),
     }

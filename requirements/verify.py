@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,7 +18,7 @@ def locked(path: Path) -> dict[str, tuple[str, bool]]:
     found: dict[str, tuple[str, bool]] = {}
     for block in re.split(r"\n(?=[A-Za-z0-9])", path.read_text()):
         if match := re.match(r"([A-Za-z0-9._-]+)==([^ ;\\\n]+)", block):
-            found[match[1].lower().replace("_", "-")] = (match[2], "--hash=sha256:" in block)
+            found[canonicalize_name(match[1])] = (match[2], "--hash=sha256:" in block)
     return found
 
 
@@ -31,7 +32,7 @@ def main() -> int:
         faults += [f"{group}: {name} has no hash" for name, (_, hashed) in have.items() if not hashed]
         for text in wanted:
             requirement = Requirement(text)
-            version, _ = have.get(requirement.name.lower().replace("_", "-"), ("", True))
+            version, _ = have.get(canonicalize_name(requirement.name), ("", True))
             if not version:
                 faults.append(f"{group}: {requirement.name} is not locked (make lock)")
             elif not requirement.specifier.contains(version, prereleases=True):

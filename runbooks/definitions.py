@@ -136,7 +136,12 @@ class Book:
         self.definitions = [Definition(step, phase) for phase, step in spec.steps()]
         self._by_id = {definition.id: definition for definition in self.definitions}
         self.causes = [
-            Hypothesis(key, cause.title, cause.prior, {step: {**points} for step, points in cause.evidence.items()})
+            Hypothesis(
+                key,
+                cause.title,
+                cause.prior,
+                {step: {str(v): float(p) for v, p in points.items()} for step, points in cause.evidence.items()},
+            )
             for key, cause in spec.hypotheses.items()
         ]
 

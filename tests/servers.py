@@ -50,7 +50,7 @@ def answers(port: int) -> bool:
 
 @contextmanager
 def running(
-    command: list[str], *, ready: Callable[[], bool], log: Path, wait: float = 60, **options: object
+    command: list[str], *, ready: Callable[[], bool], log: Path, wait: float = 60, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process of our own, from when it is ready until the block ends; its whole group is stopped."""
     with log.open("ab") as out:

@@ -17,14 +17,14 @@ REGISTRIES = ["py" + "pi.org", "python" + "hosted.org", "npm" + "js.org", "npm" 
 
 
 def _name(requirement: str) -> str:
-    return re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0].lower()
+    return re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0].lower().replace(".", "-")
 
 
 def _locked(path: Path) -> dict[str, tuple[str, int]]:
     found: dict[str, tuple[str, int]] = {}
     for block in re.split(r"\n(?=[A-Za-z0-9])", path.read_text()):
         if match := re.match(r"([A-Za-z0-9._-]+)==([^ ;\\\n]+)", block):
-            found[match[1].lower()] = (match[2], block.count("--hash=sha256:"))
+            found[match[1].lower().replace(".", "-")] = (match[2], block.count("--hash=sha256:"))
     return found
 
 

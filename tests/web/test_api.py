@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from typing import Any
 
@@ -256,7 +257,8 @@ FILLED = {
 
 
 def filled(path: str) -> str:
-    """A path with something in every gap."""
+    """A path with something in every gap; how a gap is typed does not matter here."""
+    path = re.sub(r"\{\w+:", "{", path)
     for opening, value in FILLED.items():
         while opening in path:
             start = path.index(opening)
@@ -402,7 +404,7 @@ BODIES: list[str | bytes] = [
 def test_a_body_that_is_not_acceptable_json_is_refused(light: Program, team: Team) -> None:
     number = make_incident(team).number
     for body in BODIES:
-        assert problem(light.call("POST", f"incidents/{number}/note", body))["status"] in (400, 422), body[:30]
+        assert problem(light.call("POST", f"incidents/{number}/note", body))["status"] in (400, 422), body[:40]
     assert not TimelineEntry.objects.exists()
 
 

@@ -47,7 +47,7 @@ async def listen(
     assert isinstance(answer, StreamingHttpResponse), (answer.status_code, getattr(answer, "content", b""))
     assert answer["Content-Type"].startswith("text/event-stream")
     found: list[int] = []
-    stream = aiter(answer)
+    stream: Any = aiter(answer)
 
     async def read(stream: AsyncIterator[bytes]) -> None:
         async for chunk in stream:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -73,7 +72,7 @@ def test_a_person_without_a_password_cannot_sign_in_by_one(team: Team, client: C
     assert sign_in(client, "kim", "!") == 200
 
 
-def test_unknown_names_take_as_long_as_known_ones(sam: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_names_cost_one_hash_as_known_ones_do(sam: User, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
     seen = make_password
 
@@ -87,13 +86,6 @@ def test_unknown_names_take_as_long_as_known_ones(sam: User, monkeypatch: pytest
         hashed.clear()
         assert backend.authenticate(None, username=name, password="x") is None
         assert hashed == ["made"]
-    times = []
-    for name in ("sam@example.com", "nobody@example.com"):
-        began = time.perf_counter()
-        for _ in range(3):
-            backend.authenticate(None, email=name, username=name, password="wrong")
-        times.append(time.perf_counter() - began)
-    assert max(times) < 4 * min(times)
 
 
 def test_guessing_from_one_address_is_slowed_and_others_are_not_locked_out(sam: User) -> None:

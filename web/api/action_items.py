@@ -41,7 +41,7 @@ class Words(Body):
     kind: Kind
     owner: str = Field(min_length=1, max_length=40)
     due_on: date
-    priority: int = Field(2, ge=1, le=4)
+    priority: int = Field(2, ge=0, le=3)
     closing_check: str = Field("", max_length=500)
 
 
@@ -58,7 +58,7 @@ class Changed(Body):
     kind: Kind | None = None
     owner: str | None = Field(None, min_length=1, max_length=40)
     due_on: date | None = None
-    priority: int | None = Field(None, ge=1, le=4)
+    priority: int | None = Field(None, ge=0, le=3)
     closing_check: str | None = Field(None, max_length=500)
     state: Literal["committed", "in_progress", "done", "verified", "declined"] | None = None
     reason: str = Field("", max_length=500)
@@ -132,7 +132,7 @@ def change_item(request: ApiRequest, item_id: UUID, body: Changed) -> dict[str, 
             owner=owner,
             due_on=body.due_on or item.due_on,
             actor=request.actor,
-            priority=body.priority or item.priority,
+            priority=item.priority if body.priority is None else body.priority,
             closing_check=item.closing_check if body.closing_check is None else body.closing_check,
         )
     return shapes.action_item(team_object_or_404(_ROWS.all(), request.actor, uuid=item_id))

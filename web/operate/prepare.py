@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from catalog import people
+from catalog import loader, people
 from catalog.models import Team, User
 from runbooks import library
 
@@ -65,6 +65,8 @@ def seed() -> User:
     library.load_shipped()
     if settings.BACKSTOP.runbooks_dir:
         library.load_folder(settings.BACKSTOP.runbooks_dir, Team.objects.get(slug="default"))
+    if settings.BACKSTOP.services_dir:
+        loader.load_folder(settings.BACKSTOP.services_dir, Team.objects.get(slug="default"))
     return user
 
 

@@ -34,7 +34,8 @@ def main() -> None:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE, color_scheme="light")  # type: ignore[arg-type]
         page.goto(link)
-        page.get_by_role("button").first.click()
+        with page.expect_navigation(timeout=60_000):
+            page.get_by_role("button", name="Sign in").first.click()
         base = f"http://127.0.0.1:{port}"
         take(page, f"{base}/", "home")
         wait_for_approval(page, base)

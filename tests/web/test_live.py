@@ -23,6 +23,8 @@ from tests.factories import make_incident, make_team, make_user
 from tests.factories_web import signed_in
 from web import live as streams
 
+pytestmark = pytest.mark.live
+
 
 def bump(incident: Incident, text: str = "news") -> None:
     """Something happens, in another thread of this process."""

@@ -5,6 +5,7 @@ Taking a delivery in needs the database and nothing else. What it says is read l
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import re
@@ -13,7 +14,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import F, Q
 
 from catalog import permissions
@@ -24,19 +25,20 @@ from common.errors import Conflict
 from common.faults import crashpoint
 from common.secrets import MASK, SECRET_HEADERS, decrypt, encrypt, redact, redact_json
 from incidents import bounds
-from incidents.bodies import Unparsed, read_json
+from incidents.bodies import read_json
 from incidents.endpoints import token_of
 from incidents.models import Alert, Delivery, Endpoint
 from incidents.sources import SOURCES
-from incidents.sources.base import AlertNotice, NotOfThisSource, Reading
-
-__all__ = ["NotOfThisSource", "Unparsed", "accept", "claim", "due", "finish", "read_delivery", "reject", "replay"]
+from incidents.sources.base import AlertNotice, Reading
 
 log = logging.getLogger(__name__)
 # A body that comes again within this time is the sender's retry (design decision 19).
 SAME_BODY = timedelta(minutes=10)
 # After so many tries a delivery is rejected as `internal`, visible and replayable.
 ATTEMPTS = 3
+# How long a worker holds a delivery: a second is usual. Five thousand alerts in 5 MiB take longer, a minute at worst.
+LEASE = timedelta(seconds=10)
+_BYTES_A_SECOND = 50_000
 _HEADERS, _HEADER_BYTES = 64, 1024
 _SECRET_HEADER = re.compile(r"token|secret|api-?key|password|signature|credential")
 
@@ -122,17 +124,41 @@ def read_delivery(delivery: Delivery) -> Reading:
     )
 
 
-def claim(delivery_id: int, *, seconds: int) -> Delivery | None:
-    """Take an unfinished delivery for some seconds, counting the attempt; None when it is done or another has it."""
+def claim(delivery_id: int) -> Delivery | None:
+    """Take an unfinished delivery, counting the attempt; None when it is done, given up or in another's hands."""
     now = clock.now()
     free = Delivery.objects.filter(pk=delivery_id, status="received").filter(
         Q(lease_until=None) | Q(lease_until__lt=now)
     )
     with writers.one_at_a_time():
-        taken = free.update(lease_until=now + timedelta(seconds=seconds), attempts=F("attempts") + 1)
+        taken = free.update(lease_until=now + LEASE, attempts=F("attempts") + 1)
     if not taken:
         return None
-    return Delivery.objects.select_related("endpoint__team", "endpoint__service").get(pk=delivery_id)
+    delivery = Delivery.objects.select_related("endpoint__team", "endpoint__service").get(pk=delivery_id)
+    if delivery.attempts > ATTEMPTS:
+        # Whoever took it before came to no end, not even to a failure: it kills its workers.
+        reject(delivery, "internal")
+        return None
+    if delivery.size > _BYTES_A_SECOND:
+        delivery.lease_until = now + LEASE + timedelta(seconds=delivery.size // _BYTES_A_SECOND)
+        with writers.one_at_a_time():
+            delivery.save(update_fields=["lease_until"])
+    return delivery
+
+
+def put_back(delivery: Delivery) -> None:
+    """Give a delivery up for somebody to take at once, as if it had not been tried; while the database is away, later.
+
+    Only a courtesy: without it the lease ends by itself.
+    """
+    with contextlib.suppress(DatabaseError), writers.one_at_a_time():
+        Delivery.objects.filter(pk=delivery.pk, status="received").update(lease_until=None, attempts=F("attempts") - 1)
+
+
+def failed(delivery: Delivery) -> None:
+    """Note that processing failed by a fault of ours: tried again when the lease ends, rejected after three times."""
+    if delivery.attempts >= ATTEMPTS:
+        reject(delivery, "internal")
 
 
 def due(limit: int, *, received_before: datetime | None = None) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from django.db import DatabaseError, transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
 
 from catalog.actors import ALERT
@@ -21,31 +21,29 @@ from runbooks.models import Runbook, StepRun, TriggerEvent
 from runbooks.verdicts import boolean
 
 log = logging.getLogger(__name__)
-LEASE_SECONDS = 30
-TRIES = 3
 
 
 def receive(delivery_id: int) -> None:
     """Turn one stored delivery into alerts, incidents and runs; a repeat is a no-op.
 
     Each part is its own transaction and may be done again after a crash: alerts count a delivery once, and a trigger is
-    unique per alert episode, status and runbook. After three failures of our own the delivery is rejected with reason
-    `internal`, visible and replayable: an acknowledged alert is never lost.
+    unique per alert episode, status and runbook. After three failures of our own, or three workers that died of it, the
+    delivery is rejected with reason `internal`, visible and replayable: an acknowledged alert is never lost.
     """
-    delivery = intake.claim(delivery_id, seconds=LEASE_SECONDS)
+    delivery = intake.claim(delivery_id)
     if delivery is None:
         return
     try:
         _process(delivery, now=clock.now())
     except (NotOfThisSource, DomainError) as error:
         intake.reject(delivery, error.sentence if isinstance(error, DomainError) else str(error))
-    except DatabaseError:
-        # The database is away or in a deadlock: the lease runs out and the next tick tries again.
+    except (OperationalError, InterfaceError):
+        # The database is away or gave up on a lock: no fault of the delivery. The next tick tries again.
+        intake.put_back(delivery)
         raise
     except Exception:
         log.exception("a delivery could not be processed", extra={"delivery": str(delivery.uuid)})
-        if delivery.attempts >= TRIES:
-            intake.reject(delivery, "internal")
+        intake.failed(delivery)
 
 
 def _process(delivery: Delivery, *, now: datetime) -> None:

@@ -90,14 +90,33 @@ def test_it_replays_a_rejected_delivery_as_a_new_one(team: Team) -> None:
 def test_it_lends_a_delivery_to_one_worker_at_a_time(team: Team, moved_clock: Clock) -> None:
     delivery, _ = take(make_endpoint(team, "generic"), NATIVE)
     assert intake.due(10) == [delivery.pk]
-    claimed = intake.claim(delivery.pk, seconds=60)
+    claimed = intake.claim(delivery.pk)
     assert claimed is not None
     assert claimed.attempts == 1
-    assert intake.claim(delivery.pk, seconds=60) is None
-    moved_clock.forward(seconds=61)
+    assert intake.claim(delivery.pk) is None
+    moved_clock.forward(seconds=11)
     assert intake.due(10) == [delivery.pk]
     work_off(delivery)
     assert intake.due(10) == []
+
+
+def test_it_lends_a_large_delivery_for_longer(team: Team, moved_clock: Clock) -> None:
+    delivery, _ = take(make_endpoint(team, "generic"), NATIVE | {"description": "d" * 3_000_000})
+    intake.claim(delivery.pk)
+    moved_clock.forward(seconds=60)
+    assert intake.claim(delivery.pk) is None
+    moved_clock.forward(seconds=11)
+    assert intake.claim(delivery.pk) is not None
+
+
+def test_it_gives_up_on_a_delivery_that_kills_its_workers(team: Team, moved_clock: Clock) -> None:
+    delivery, _ = take(make_endpoint(team, "generic"), NATIVE)
+    for _ in range(3):
+        assert intake.claim(delivery.pk) is not None
+        moved_clock.forward(seconds=11)
+    assert intake.claim(delivery.pk) is None
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.reason) == ("rejected", "internal")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from catalog.models import Change, Team
-from incidents import changes, intake
+from incidents import bodies, changes, intake
 from incidents.models import Alert, Incident
 from incidents.sources import SOURCES, pagerduty_events
 from incidents.sources.base import AlertNotice
@@ -131,7 +131,7 @@ def test_it_gives_a_keyless_pagerduty_event_the_key_that_the_door_made(team: Tea
 def test_it_rejects_a_body_that_is_not_json_and_keeps_it(team: Team) -> None:
     endpoint = make_endpoint(team, "generic")
     delivery, _ = take(endpoint, (FOLDER / "generic--not-json.json").read_bytes())
-    with pytest.raises(intake.Unparsed, match="not JSON"):
+    with pytest.raises(bodies.Unparsed, match="not JSON"):
         intake.read_delivery(delivery)
     intake.reject(delivery, "The body is not JSON.")
     assert delivery.status == "rejected"

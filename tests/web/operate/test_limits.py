@@ -13,12 +13,13 @@ from config import limits
 from config.bridge import Bridge, environ
 
 
-def ask(application: Any, parts: list[bytes], headers: list[tuple[bytes, bytes]] | None = None) -> list[dict[str, Any]]:
-    """Send a request in parts (then silence) and collect what is answered."""
+def ask(
+    application: Any, waiting: list[bytes], headers: list[tuple[bytes, bytes]] | None = None, path: str = "/api/x"
+) -> list[dict[str, Any]]:
+    """Send a request in parts (then silence) and collect what is answered; what was not read is left in `waiting`."""
     sent: list[dict[str, Any]] = []
-    waiting = list(parts)
     scope = {
-        "type": "http", "method": "POST", "path": "/hooks/x", "query_string": b"a=1", "http_version": "1.1",
+        "type": "http", "method": "POST", "path": path, "query_string": b"a=1", "http_version": "1.1",
         "headers": headers or [], "client": ("127.0.0.1", 5), "server": ("127.0.0.1", 8000),
     }  # fmt: skip
 
@@ -48,15 +49,31 @@ def test_it_passes_a_body_on_in_one_piece() -> None:
     assert (b"content-length", b"7") in start["headers"]
 
 
-def test_it_refuses_a_declared_size_without_reading() -> None:
-    start, body = ask(Bridge(echo), [], [(b"content-length", b"5242881")])
+def test_it_refuses_a_huge_declared_size_without_reading() -> None:
+    start, body = ask(Bridge(echo), [], [(b"content-length", b"99999999999")])
     assert start["status"] == 413
     assert "5 MiB" in json.loads(body["body"])["title"]
 
 
-def test_it_refuses_a_size_that_was_not_declared() -> None:
-    start, _ = ask(Bridge(echo), [b"x" * 3_000_000, b"x" * 3_000_000, b"end"])
+def test_it_hears_a_body_that_is_too_big_to_its_end_so_that_its_sender_hears_the_answer() -> None:
+    parts = [b"x" * 3_000_000, b"x" * 3_000_000, b"end"]
+    for headers in ([], [(b"content-length", b"6000003")]):
+        waiting = list(parts)
+        start, _ = ask(Bridge(echo), waiting, headers)
+        assert start["status"] == 413
+        assert waiting == [], "nothing of it is left in the pipe"
+
+
+def test_it_does_not_listen_without_end() -> None:
+    start, _ = ask(Bridge(echo), [b"x" * 3_000_000] * 20)
     assert start["status"] == 413
+
+
+def test_it_lets_the_door_for_alerts_know_what_was_refused() -> None:
+    start, body = ask(Bridge(echo), [b"x" * 6_000_000, b"end"], path="/hooks/generic/t")
+    assert (b"x-length", b"5242881") in start["headers"]
+    assert (b"connection", b"close") in start["headers"]
+    assert body["body"] == b""
 
 
 def test_it_refuses_a_slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +91,7 @@ def test_it_says_busy_rather_than_queue_without_end() -> None:
 def test_no_header_can_pass_itself_off_as_another() -> None:
     headers = [(b"x_forwarded_for", b"10.0.0.1"), (b"cookie", b"a=1"), (b"cookie", b"b=2"), (b"accept", b"x")]
     scope = {"method": "GET", "path": "/é", "query_string": b"", "http_version": "1.1", "headers": headers}
-    env = environ(scope, b"")
+    env = environ(scope, b"", 0)
     assert "HTTP_X_FORWARDED_FOR" not in env
     assert env["HTTP_COOKIE"] == "a=1; b=2"
     assert env["PATH_INFO"].encode("latin-1").decode() == "/é"

@@ -63,7 +63,8 @@ def new_token(length: int = 32) -> str:
 
 def fingerprint(token: str) -> str:
     """What is stored of a token: its SHA-256. Tokens are random, so no salt is needed."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    # What is no token may hold a lone surrogate; it has to be unknown, not an error.
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def forms(secret: str) -> list[str]:

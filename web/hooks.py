@@ -6,9 +6,6 @@ Nothing here parses a body but the PagerDuty door, whose API promises its caller
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
@@ -16,9 +13,9 @@ from catalog.permissions import Permission
 from common.background import enqueue
 from common.faults import crashpoint
 from common.secrets import fingerprint
-from incidents import endpoints, intake
+from incidents import bodies, endpoints, intake
 from incidents.models import Delivery, Endpoint
-from incidents.sources import pagerduty_events
+from incidents.sources import pagerduty_events, words
 from runbooks import tasks
 from web import problems
 from web.policy import allow
@@ -45,8 +42,9 @@ def hook(request: HttpRequest, source: str, token: str = "") -> HttpResponse:
     body = _body(request, endpoint)
     if isinstance(body, HttpResponse):
         return body
+    headers = _headers(request)
     crashpoint("W1")
-    delivery, duplicate = intake.accept(endpoint, body=body, headers=_headers(request), content_type=_kind(request))
+    delivery, duplicate = intake.accept(endpoint, body=body, headers=headers, content_type=_kind(request))
     crashpoint("W3")
     return _accepted(delivery, duplicate=duplicate)
 
@@ -61,36 +59,36 @@ def pagerduty(request: HttpRequest) -> HttpResponse:
     if isinstance(body, HttpResponse):
         return body
     try:
-        event: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return _invalid_event(["the body is not JSON"])
+        event, _ = bodies.read_json(body)
+    except bodies.Unparsed as fault:
+        return _invalid_event([str(fault)])
     faults = pagerduty_events.validate(event)
-    if faults:
-        return _invalid_event(faults)
-    key = str(event["routing_key"]).strip()
+    key = words.text(words.fields(event).get("routing_key"))
     try:
         endpoint = endpoints.by_token(pagerduty_events.PagerDutyEvents.name, key)
     except endpoints.UnknownEndpoint:
         _count_refused(key)
-        return _invalid_event(["'routing_key' is not known here"])
+        return _invalid_event(faults or ["'routing_key' is not known here"])
     headers = _headers(request)
-    given = event.get("dedup_key")
-    dedup_key = given.strip() if isinstance(given, str) and given.strip() else pagerduty_events.new_key()
+    dedup_key = words.text(event.get("dedup_key")) or pagerduty_events.new_key()
     headers[pagerduty_events.KEY_HEADER] = dedup_key
     crashpoint("W1")
     delivery, duplicate = intake.accept(endpoint, body=body, headers=headers, content_type=_kind(request))
     crashpoint("W3")
+    if faults:
+        # Kept all the same, so that a person can see what the sender does wrong; reading it will reject it.
+        return _invalid_event(faults, wake_for=None if duplicate else delivery.pk)
     # A retry is told the key that its first delivery got, not the one made for this answer.
     known = str(delivery.headers.get(pagerduty_events.KEY_HEADER) or dedup_key)
     answer: dict[str, object] = {"status": "success", "message": "Event processed", "dedup_key": known}
-    return Accepted(answer, wake_for=None if duplicate else delivery.pk)
+    return Stored(answer, wake_for=None if duplicate else delivery.pk)
 
 
-class Accepted(JsonResponse):
-    """202. Once it has been sent, a worker gets a hint; if that is lost, the runner finds the row."""
+class Stored(JsonResponse):
+    """The answer about a stored delivery. When it has gone out, a worker gets a hint; a lost hint costs a second."""
 
-    def __init__(self, told: dict[str, object], *, wake_for: int | None) -> None:
-        super().__init__(told, status=202)
+    def __init__(self, told: dict[str, object], *, wake_for: int | None, status: int = 202) -> None:
+        super().__init__(told, status=status)
         self.wake_for = wake_for
 
     def close(self) -> None:
@@ -106,7 +104,7 @@ def _accepted(delivery: Delivery, *, duplicate: bool) -> HttpResponse:
     told: dict[str, object] = {"delivery": str(delivery.uuid)}
     if duplicate:
         told["duplicate"] = True
-    return Accepted(told, wake_for=None if duplicate else delivery.pk)
+    return Stored(told, wake_for=None if duplicate else delivery.pk)
 
 
 def _body(request: HttpRequest, endpoint: Endpoint | None) -> bytes | HttpResponse:
@@ -168,6 +166,6 @@ def _unauthorized(request: HttpRequest, fix: str) -> HttpResponse:
     return problems.answer(request, status=401, code="unauthorized", sentence="This address takes no alerts.", fix=fix)
 
 
-def _invalid_event(faults: list[str]) -> HttpResponse:
-    told = {"status": "invalid event", "message": "Event object is invalid", "errors": faults}
-    return JsonResponse(told, status=400)
+def _invalid_event(faults: list[str], *, wake_for: int | None = None) -> HttpResponse:
+    told: dict[str, object] = {"status": "invalid event", "message": "Event object is invalid", "errors": faults}
+    return Stored(told, wake_for=wake_for, status=400)

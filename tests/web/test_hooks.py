@@ -12,8 +12,9 @@ from django.test import Client
 from catalog.actors import ENGINE
 from catalog.models import Team
 from common.secrets import decrypt
-from incidents import endpoints
+from incidents import endpoints, intake
 from incidents.models import Delivery, Endpoint
+from runbooks import trigger
 from tests.factories import make_team
 from tests.factories_web import problem
 
@@ -195,20 +196,28 @@ def test_it_makes_a_key_where_the_sender_gave_none(pager: Sender) -> None:
         {"payload": {"source": "m", "severity": "error"}},
         {"event_action": "explode"},
         {"event_action": "resolve", "dedup_key": None},
-        {"routing_key": None},
-        {"routing_key": "unknown"},
-        {"routing_key": ["a"]},
         {"dedup_key": 7},
         {"dedup_key": "x" * 300},
     ],
 )
-def test_it_refuses_what_pagerduty_refuses(pager: Sender, changes: dict[str, Any]) -> None:
+def test_it_refuses_what_pagerduty_refuses_and_shows_it(pager: Sender, changes: dict[str, Any]) -> None:
     answer = pager.post(event(pager, **changes))
-    assert answer.status_code == 400
     told = json.loads(answer.content)
-    assert told["status"] == "invalid event"
+    assert (answer.status_code, told["status"]) == (400, "invalid event")
     assert told["message"] == "Event object is invalid"
-    assert told["errors"]
+    delivery = Delivery.objects.get()
+    trigger.receive(delivery.pk)
+    delivery.refresh_from_db()
+    assert delivery.status == "rejected"
+    assert all(fault in delivery.reason for fault in told["errors"])
+    assert pager.token not in intake.redacted(delivery)
+
+
+@pytest.mark.parametrize("key", [None, "", "unknown", ["a"], {"a": 1}, 7, "\ud800", "\x00", "x" * 100_000])
+def test_an_unknown_routing_key_is_refused_and_nothing_is_stored(pager: Sender, key: object) -> None:
+    answer = pager.post(event(pager) | {"routing_key": key})
+    assert answer.status_code == 400
+    assert "'routing_key'" in json.loads(answer.content)["errors"][0]
     assert not Delivery.objects.exists()
 
 

@@ -14,8 +14,9 @@ from catalog.actors import ENGINE, Actor
 from catalog.models import Service, Team
 from catalog.permissions import Permission
 from common import clock
-from common.errors import Conflict, Invalid, NotFound
+from common.errors import Conflict, DomainError, Invalid, NotFound
 from common.secrets import decrypt, encrypt, fingerprint, new_token
+from incidents import signatures
 from incidents.models import Endpoint
 from incidents.sources import SOURCES
 
@@ -28,6 +29,13 @@ class UnknownEndpoint(NotFound):
 
     status = 401
     code = "unauthorized"
+
+
+class BadSignature(DomainError):
+    """The token is right, but the body is not signed as this endpoint asks."""
+
+    status = 401
+    code = "signature"
 
 
 def create(
@@ -107,6 +115,45 @@ def rotate(endpoint: Endpoint, *, actor: Actor) -> str:
     return token
 
 
+def require_signature(endpoint: Endpoint, *, secret: str = "", actor: Actor) -> str:
+    """From now on take only what is signed with the secret, the given one or one made here; gives the secret."""
+    _may(actor, endpoint.team)
+    scheme = SOURCES.get(endpoint.source).signature
+    if scheme is None:
+        raise Invalid(
+            f"{SOURCES.get(endpoint.source).title} does not sign what it sends.",
+            fix="The secret token in its address is what admits it.",
+        )
+    secret = secret.strip() or signatures.new_secret(scheme)
+    signatures.check_secret(scheme, secret)
+    endpoint.signing_secret_encrypted = encrypt(secret.encode())
+    endpoint.save(update_fields=["signing_secret_encrypted"])
+    return secret
+
+
+def drop_signature(endpoint: Endpoint, *, actor: Actor) -> None:
+    """Take what comes to the secret address, signed or not; the secret is forgotten."""
+    _may(actor, endpoint.team)
+    endpoint.signing_secret_encrypted = b""
+    endpoint.save(update_fields=["signing_secret_encrypted"])
+
+
+def signing_secret(endpoint: Endpoint) -> str:
+    """The signing secret in clear, for the set-up page; empty where none is asked for."""
+    stored = bytes(endpoint.signing_secret_encrypted)
+    return decrypt(stored).decode() if stored else ""
+
+
+def check_signature(endpoint: Endpoint, *, headers: dict[str, str], body: bytes) -> None:
+    """Refuse (401, counted) what is not signed as the endpoint asks; `headers` have lower-case names."""
+    scheme, secret = SOURCES.get(endpoint.source).signature, signing_secret(endpoint)
+    if not secret or scheme is None:
+        return
+    if fault := signatures.fault(scheme, secret=secret, headers=headers, body=body, now=clock.now()):
+        count_refused(endpoint)
+        raise BadSignature(fault, fix="Give the sender the secret that the endpoint's page shows, and set its clock.")
+
+
 def disable(endpoint: Endpoint, *, actor: Actor) -> None:
     """Refuse what comes from now on; deliveries and alerts stay."""
     _switch(endpoint, enabled=False, actor=actor)
@@ -139,7 +186,7 @@ def snippet(endpoint: Endpoint) -> str:
 
 
 def count_refused(endpoint: Endpoint) -> None:
-    """Count a body that could not be taken (too large, wrong encoding), to be shown: such a sender does not retry."""
+    """Count a body that was not taken (too large, compressed, badly signed), to be shown: its sender does not retry."""
     Endpoint.objects.filter(pk=endpoint.pk).update(refused_count=F("refused_count") + 1)
 
 

@@ -135,8 +135,7 @@ def _storm_key(endpoint: Endpoint) -> str:
 
 
 def _cap(endpoint: Endpoint) -> int:
-    cap = endpoint.config.get("max_open_incidents")
-    return cap if isinstance(cap, int) and cap > 0 else OPEN_CAP
+    return int(endpoint.config.get("max_open_incidents", OPEN_CAP))
 
 
 def _is_over_cap(endpoint: Endpoint) -> bool:

@@ -27,6 +27,8 @@ class Endpoint(models.Model):
     name = models.CharField(max_length=80)
     token_sha256 = models.CharField(max_length=64, unique=True)
     token_encrypted = models.BinaryField()
+    # Empty: the token alone admits. Otherwise what comes must be signed with this, too.
+    signing_secret_encrypted = models.BinaryField(default=b"", db_default=b"")
     config = models.JSONField(default=dict)
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField()

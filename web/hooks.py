@@ -43,6 +43,7 @@ def hook(request: HttpRequest, source: str, token: str = "") -> HttpResponse:
     if isinstance(body, HttpResponse):
         return body
     headers = _headers(request)
+    endpoints.check_signature(endpoint, headers=headers, body=body)
     crashpoint("W1")
     delivery, duplicate = intake.accept(endpoint, body=body, headers=headers, content_type=_kind(request))
     crashpoint("W3")

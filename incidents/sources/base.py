@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
+from common.errors import Invalid
+from incidents.signatures import Scheme
+
 Status = Literal["firing", "acknowledged", "resolved", "suppressed", "no_data"]
 Kind = Literal["alert", "change", "control", "test", "ignored"]
 
@@ -66,6 +69,10 @@ class Source:
     title: ClassVar[str]
     # What the operator copies into the sender; `{url}` and `{token}` are to be replaced (not by str.format: braces).
     snippet: ClassVar[str] = ""
+    # How this sender signs, where it can (incidents/signatures.py).
+    signature: ClassVar[Scheme | None] = None
+    # What an endpoint of this source may be told in its settings, beside `max_open_incidents`.
+    settings: ClassVar[tuple[str, ...]] = ()
     # A body for the "send a test alert" button, in this sender's own form.
     sample: ClassVar[dict[str, Any]] = {}
 
@@ -74,7 +81,21 @@ class Source:
         return ""
 
     def check_config(self, config: dict[str, Any]) -> None:
-        """Refuse a configuration of an endpoint that could not work. Raises Invalid."""
+        """Refuse settings of an endpoint that could not work. Raises Invalid."""
+        known = ["max_open_incidents", *self.settings]
+        for name in config:
+            if name not in known:
+                raise Invalid(
+                    f"{self.title} has no setting {str(name)[:40]!r}.",
+                    fix=f"Known: {', '.join(known)}.",
+                    fields={"config": f"no setting {str(name)[:40]!r}; known: {', '.join(known)}"},
+                )
+        cap = config.get("max_open_incidents", 1)
+        if not isinstance(cap, int) or isinstance(cap, bool) or not 1 <= cap <= 10_000:
+            raise Invalid(
+                "max_open_incidents must be a whole number from 1 to 10,000.",
+                fields={"config": "max_open_incidents must be a whole number from 1 to 10,000"},
+            )
 
     def read(self, payload: Any, headers: dict[str, str], config: dict[str, Any], received_at: datetime) -> Reading:
         """Turn decoded JSON into our words. Pure: no database. Raises NotOfThisSource."""

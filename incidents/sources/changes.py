@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
+from incidents.signatures import Scheme
 from incidents.sources import words
 from incidents.sources.base import ChangeNotice, NotOfThisSource, Reading, Source
 
@@ -21,6 +22,7 @@ class Changes(Source):
 
     name: ClassVar[str] = "changes"
     title: ClassVar[str] = "Changes by script"
+    signature: ClassVar[Scheme | None] = "standard-webhooks"
     snippet: ClassVar[str] = """curl -X POST {url} -H 'Content-Type: application/json' -d '{
   "kind": "prompt", "summary": "System prompt v8 is live", "service": "my-service", "version": "v8", "author": "deploy"
 }'

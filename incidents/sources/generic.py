@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from common import expressions
 from common.errors import Invalid
+from incidents.signatures import Scheme
 from incidents.sources import words
 from incidents.sources.base import AlertNotice, NotOfThisSource, Reading, Source
 
@@ -41,6 +42,8 @@ class Generic(Source):
 
     name: ClassVar[str] = "generic"
     title: ClassVar[str] = "Generic JSON"
+    signature: ClassVar[Scheme | None] = "standard-webhooks"
+    settings: ClassVar[tuple[str, ...]] = ("mapping",)
     snippet: ClassVar[str] = """curl -X POST {url} -H 'Content-Type: application/json' -d '{
   "title": "Null rate of age is 0.31", "status": "firing", "severity": "high", "service": "my-service",
   "dedup_key": "null-rate/age", "labels": {"kind": "data_issue"}
@@ -58,6 +61,7 @@ class Generic(Source):
 
     def check_config(self, config: dict[str, Any]) -> None:
         """Refuses a mapping with unknown fields or with expressions that do not compile."""
+        super().check_config(config)
         mapping = config.get("mapping", {})
         if not isinstance(mapping, dict):
             raise Invalid("The mapping must be an object of field names and expressions.")

@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
+from common.errors import Invalid
+from incidents.signatures import Scheme
 from incidents.sources import words
 from incidents.sources.base import ChangeNotice, NotOfThisSource, Reading, Source
+from incidents.sources.changes import KINDS
 
 
 class GitHub(Source):
@@ -14,11 +17,14 @@ class GitHub(Source):
 
     In the repository's settings add a webhook with this address, content type `application/json`, and the single event
     *Deployment statuses*. Every status of a deployment tells the same change again; it never opens an incident. The
-    service is the deployment payload's `service`, else the repository's name.
+    service is the deployment payload's `service`, else the repository's name. The change is one of code, of a model if
+    the payload names a `model_version`, or always of the kind that the setting `kind` gives.
     """
 
     name: ClassVar[str] = "github"
     title: ClassVar[str] = "GitHub deployments"
+    signature: ClassVar[Scheme | None] = "github"
+    settings: ClassVar[tuple[str, ...]] = ("kind",)
     snippet: ClassVar[str] = """gh api repos/OWNER/REPO/hooks -f name=web -F active=true \\
   -f 'events[]=deployment_status' -f 'config[content_type]=json' -f 'config[url]={url}'
 """
@@ -32,6 +38,12 @@ class GitHub(Source):
     def event_id(self, headers: dict[str, str], body: bytes) -> str:
         """GitHub keeps the id when a delivery is sent again by hand."""
         return headers.get("x-github-delivery", "")
+
+    def check_config(self, config: dict[str, Any]) -> None:
+        """Refuses a kind of change that does not exist."""
+        super().check_config(config)
+        if config.get("kind", "code") not in KINDS:
+            raise Invalid(f"There is no such kind of change; known: {', '.join(KINDS)}.", fields={"config": "kind"})
 
     def read(self, payload: Any, headers: dict[str, str], config: dict[str, Any], received_at: datetime) -> Reading:
         """One change per deployment_status; ping is a test; other events are ignored."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
+from incidents.signatures import Scheme
 from incidents.sources import words
 from incidents.sources.alertmanager import read_alerts, summary
 from incidents.sources.base import AlertNotice, NotOfThisSource, Reading, Source, Status
@@ -22,6 +23,7 @@ class Grafana(Source):
 
     name: ClassVar[str] = "grafana"
     title: ClassVar[str] = "Grafana"
+    signature: ClassVar[Scheme | None] = "grafana"
     snippet: ClassVar[str] = """# Alerting > Contact points > New contact point, or as provisioning file:
 apiVersion: 1
 contactPoints:

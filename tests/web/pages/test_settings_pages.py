@@ -43,6 +43,38 @@ def test_it_makes_an_endpoint_and_takes_a_test_alert(client: Client, admin: User
     assert client.get(f"/deliveries/{delivery.uuid}/raw")["Content-Disposition"].startswith("attachment")
 
 
+def test_it_changes_the_mapping_and_the_service_of_an_endpoint(client: Client, admin: User, team: Team) -> None:
+    client.post("/endpoints/new", {"source": "generic", "name": "First", "team": team.slug})
+    made, service = Endpoint.objects.get(), make_service(team, "rag-chat")
+    address = f"/endpoints/{made.pk}/configure"
+    mapping = '{"mapping": {"title": "{{ payload.name }}"}}'
+    assert client.post(address, {"config": mapping, "service": "rag-chat"}).status_code == 302
+    made.refresh_from_db()
+    assert (made.config["mapping"], made.service) == ({"title": "{{ payload.name }}"}, service)
+    for config, says in [
+        ('{"mapping": {"title": "{{ payload.x( }}"}}', "cannot be used"),
+        ('{"maping": {}}', "no setting"),
+        ('{"max_open_incidents": 0}', "from 1 to 10,000"),
+        ("{", "line 1, column 2"),
+    ]:
+        answer = client.post(address, {"config": config})
+        assert (answer.status_code, says in answer.content.decode()) == (422, True), config
+    assert Endpoint.objects.get().config == made.config
+
+
+def test_it_asks_for_signatures_and_stops_asking(client: Client, admin: User, team: Team) -> None:
+    client.post("/endpoints/new", {"source": "github", "name": "First", "team": team.slug})
+    address = f"/endpoints/{Endpoint.objects.get().pk}"
+    assert client.post(f"{address}/signature", {"secret": "short"}).status_code == 422
+    assert client.post(f"{address}/signature", {"secret": "a-secret-of-the-sender"}).status_code == 302
+    assert "a-secret-of-the-sender" in client.get(address).content.decode()
+    client.force_login(make_user("vic", team=team, roles=["viewer"]))
+    assert "a-secret-of-the-sender" not in client.get(address).content.decode()
+    client.force_login(admin)
+    client.post(f"{address}/signature", {"drop": "1"})
+    assert not bytes(Endpoint.objects.get().signing_secret_encrypted)
+
+
 def test_it_shows_the_token_to_nobody_else(client: Client, admin: User, team: Team) -> None:
     client.post("/endpoints/new", {"source": "generic", "name": "First", "team": team.slug})
     client.force_login(make_user("vic", team=team, roles=["viewer"]))

@@ -13,6 +13,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
+from catalog import permissions
 from catalog.models import Service, Team
 from catalog.permissions import Permission
 from common import clock
@@ -26,15 +27,18 @@ from web.pages.forms import JsonField, faults_of, service_field, team_field, tea
 from web.pages.paging import paged
 from web.policy import PersonRequest, allow, team_object_or_404, team_or_404, visible
 
+SETTINGS_HELP = (
+    "As JSON, seldom needed: {“max_open_incidents”: 500} caps a storm; generic takes a “mapping”, GitHub a “kind”. "
+    "The guide's page on alerts has examples."
+)
+
 
 class EndpointForm(forms.Form):
     """A new endpoint."""
 
     source = forms.ChoiceField(choices=[(source.name, source.title) for source in SOURCES], label="Sender")
     name = forms.CharField(max_length=80, help_text="For people, e.g. “Alertmanager production”.")
-    config = JsonField(
-        label="Mapping", help_text="Only for the generic sender: which of its fields mean what, as JSON."
-    )
+    config = JsonField(label="Settings", help_text=SETTINGS_HELP)
     field_order = ("source", "name", "team", "service", "config")
 
     def __init__(self, *args: Any, teams: list[Team], **kwargs: Any) -> None:
@@ -42,6 +46,28 @@ class EndpointForm(forms.Form):
         self.fields["team"] = team_field(teams)
         self.fields["service"] = service_field([team.pk for team in teams], empty="named by each alert")
         self.order_fields(self.field_order)
+
+
+class SettingsForm(forms.Form):
+    """What may be changed later."""
+
+    config = JsonField(label="Settings", help_text=SETTINGS_HELP)
+    field_order = ("service", "config")
+
+    def __init__(self, *args: Any, found: Endpoint, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["service"] = service_field([found.team_id], empty="named by each alert")
+        self.order_fields(self.field_order)
+
+
+class SignatureForm(forms.Form):
+    """A secret from the sender, or none to have one made."""
+
+    secret = forms.CharField(
+        max_length=200,
+        required=False,
+        help_text="The one that the sender gave you. Empty: one is made, for you to copy into the sender.",
+    )
 
 
 def find(request: PersonRequest, pk: int, permission: Permission = Permission.SEE) -> Endpoint:
@@ -87,20 +113,71 @@ def new(request: PersonRequest) -> HttpResponse:
     return render(request, "endpoints/new.html", {"form": form}, status=422 if request.method == "POST" else 200)
 
 
-@allow(Permission.SEE)
-def endpoint(request: PersonRequest, pk: int) -> HttpResponse:
-    """The page: snippet (for whoever may configure: it holds the token) and delivery log."""
-    found = find(request, pk)
+def shown(
+    request: PersonRequest,
+    found: Endpoint,
+    *,
+    settings_form: SettingsForm | None = None,
+    signature_form: SignatureForm | None = None,
+) -> HttpResponse:
+    """The endpoint's page, with the form that was refused if one was."""
     rows = found.deliveries.defer("body_encrypted", "alerts", "headers").order_by("-id")
-    source = SOURCES.get(found.source)
+    initial = {
+        "service": found.service.slug if found.service else "",
+        "config": json.dumps(found.config, indent=2, ensure_ascii=False) if found.config else "",
+    }
     context = {
         "endpoint": found,
-        "source": source,
-        "snippet": verbs.snippet(found),
+        "source": SOURCES.get(found.source),
         "page": paged(request, rows, size=20),
-        "config": json.dumps(found.config, indent=2) if found.config else "",
+        "settings_form": settings_form or SettingsForm(found=found, initial=initial),
+        "signature_form": signature_form or SignatureForm(),
     }
-    return render(request, "endpoints/endpoint.html", context)
+    # Both hold a secret, so they are not even fetched for whoever may not see them.
+    if permissions.can(request.actor, Permission.CONFIGURE, found.team):
+        context |= {"snippet": verbs.snippet(found), "signing_secret": verbs.signing_secret(found)}
+    status = 422 if settings_form or signature_form else 200
+    return render(request, "endpoints/endpoint.html", context, status=status)
+
+
+@allow(Permission.SEE)
+def endpoint(request: PersonRequest, pk: int) -> HttpResponse:
+    """The page: snippet (for whoever may configure: it holds the token), settings, signature, delivery log."""
+    return shown(request, find(request, pk))
+
+
+@allow(Permission.CONFIGURE)
+@require_POST
+def configure(request: PersonRequest, pk: int) -> HttpResponse:
+    """Another service, another mapping."""
+    found = find(request, pk, Permission.CONFIGURE)
+    form = SettingsForm(request.POST, found=found)
+    if form.is_valid():
+        slug = form.cleaned_data["service"]
+        service = Service.objects.get(team=found.team, slug=slug) if slug else None
+        with faults_of(form):
+            verbs.configure(found, config=form.cleaned_data["config"], service=service, actor=request.actor)
+            messages.success(request, "Kept. It holds for what comes from now on; older deliveries can be replayed.")
+            return redirect("endpoint", pk=pk)
+    return shown(request, found, settings_form=form)
+
+
+@allow(Permission.CONFIGURE)
+@require_POST
+def signature(request: PersonRequest, pk: int) -> HttpResponse:
+    """Ask for signed deliveries, or stop asking."""
+    found = find(request, pk, Permission.CONFIGURE)
+    if request.POST.get("drop"):
+        verbs.drop_signature(found, actor=request.actor)
+        messages.success(request, "Signatures are not asked for any more.")
+        return redirect("endpoint", pk=pk)
+    form = SignatureForm(request.POST)
+    if form.is_valid():
+        with faults_of(form):
+            verbs.require_signature(found, secret=form.cleaned_data["secret"], actor=request.actor)
+            messages.success(request, "From now on only what is signed with this secret is taken.")
+            return redirect("endpoint", pk=pk)
+    return shown(request, found, signature_form=form)
 
 
 @allow(Permission.CONFIGURE)

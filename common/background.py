@@ -7,19 +7,22 @@ hints are dropped and the runner thread of any worker finds the rows (docs/decis
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
 import time
 from typing import Any, ParamSpec, Protocol
 
+import celery
 from celery import current_app
 from django.db import transaction
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 _BREAK_SECONDS = 2.0
-_hints: queue.Queue[tuple[str, tuple[Any, ...], str]] = queue.Queue(maxsize=10_000)
+Hint = tuple[str, tuple[Any, ...], str]
+_hints: queue.Queue[Hint] = queue.Queue(maxsize=10_000)
 _start = threading.Lock()
 _thread: threading.Thread | None = None
 _open_until = 0.0
@@ -31,6 +34,10 @@ class Task(Protocol[P]):
     name: str
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+
+class Gathering(celery.Task):  # type: ignore[type-arg]  # generic in the stubs only
+    """A task that takes along whatever waits beside its row, so that one hint of many waiting ones is enough."""
 
 
 def enqueue(task: Task[P], queue_name: str, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -66,11 +73,29 @@ def _ensure_thread() -> None:
 def _publish() -> None:
     global _open_until
     while True:
-        task_name, args, queue_name = _hints.get()
+        waiting = [_hints.get()]
+        with contextlib.suppress(queue.Empty):
+            while True:
+                waiting.append(_hints.get_nowait())
         if time.monotonic() < _open_until:
             continue
         try:
-            current_app.send_task(task_name, args=args, queue=queue_name, retry=False, ignore_result=True)
+            for task_name, args, queue_name in few(waiting):
+                current_app.send_task(task_name, args=args, queue=queue_name, retry=False, ignore_result=True)
         except Exception as error:  # noqa: BLE001  whatever a broker client raises, the row stays and is found
             _open_until = time.monotonic() + _BREAK_SECONDS
             log.warning("the broker does not take hints: %s", type(error).__name__)
+
+
+def few(waiting: list[Hint]) -> list[Hint]:
+    """Without the hints that another one stands for (see `Gathering`)."""
+    kept: list[Hint] = []
+    gathering: set[str] = set()
+    for hinted in waiting:
+        name = hinted[0]
+        if name in gathering:
+            continue
+        if isinstance(current_app.tasks.get(name), Gathering):
+            gathering.add(name)
+        kept.append(hinted)
+    return kept

@@ -9,7 +9,7 @@ incidents, incidents.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -37,6 +37,14 @@ _COUNT = f"""
 _REPLACE = ", ".join(f'"{field.column}" = excluded."{field.column}"' for field in _FIELDS if field.attname in CHANGING)
 
 
+@dataclass
+class Told:
+    """What was told of one alert, in order, and by which delivery last."""
+
+    notices: list[AlertNotice] = field(default_factory=list)
+    delivery_id: int | None = None
+
+
 @dataclass(frozen=True)
 class Touched:
     """One alert after a delivery: what runbooks need to decide whether to start.
@@ -61,9 +69,19 @@ def apply(
     At most 500 alerts a transaction; applying the same delivery again counts nothing twice. The result is sorted by
     dedup key, one entry per alert.
     """
-    told: dict[str, list[AlertNotice]] = {}
-    for notice in notices:
-        told.setdefault(notice.dedup_key, []).append(notice)
+    return apply_together(endpoint, [(delivery_id, notices)], now=now)
+
+
+def apply_together(
+    endpoint: Endpoint, deliveries: Sequence[tuple[int | None, Sequence[AlertNotice]]], *, now: datetime
+) -> list[Touched]:
+    """The same for several deliveries of one endpoint, in their order, as if one had told it all."""
+    told: dict[str, Told] = {}
+    for delivery_id, notices in deliveries:
+        for notice in notices:
+            one = told.setdefault(notice.dedup_key, Told())
+            one.notices.append(notice)
+            one.delivery_id = delivery_id
     keys = sorted(told)
     touched: list[Touched] = []
     for start in range(0, len(keys), CHUNK):
@@ -72,44 +90,60 @@ def apply(
             # SQLite has one writer at a time: whoever writes may open, too.
             may_open = connection.vendor == "sqlite"
             with writers.one_at_a_time(), transaction.atomic():
-                touched += _apply(endpoint, chunk, delivery_id=delivery_id, now=now, opening=may_open)
+                touched += _apply(endpoint, chunk, now=now, opening=may_open)
         except grouping.MustOpen:
             # An incident has to be opened: from the start again, in the order that opening needs its locks.
             with transaction.atomic():
-                touched += _apply(endpoint, chunk, delivery_id=delivery_id, now=now, opening=True)
+                touched += _apply(endpoint, chunk, now=now, opening=True)
     return touched
 
 
-def _apply(
-    endpoint: Endpoint, told: dict[str, list[AlertNotice]], *, delivery_id: int | None, now: datetime, opening: bool
-) -> list[Touched]:
-    find = _services(endpoint, {notice.service or "" for notices in told.values() for notice in notices})
-    counted: set[str] = set()
-    if delivery_id is not None:
-        counted = set(
-            Alert.objects.filter(endpoint=endpoint, dedup_key__in=list(told), last_delivery_id=delivery_id).values_list(
-                "dedup_key", flat=True
-            )
-        )
-    counts = {key: 0 if key in counted else len(told[key]) for key in told}
+def _apply(endpoint: Endpoint, told: dict[str, Told], *, now: datetime, opening: bool) -> list[Touched]:
+    find = _services(endpoint, {notice.service or "" for one in told.values() for notice in one.notices})
+    counted = _counted(endpoint, told)
+    counts = {key: 0 if key in counted else len(one.notices) for key, one in told.items()}
     rows = _upsert(
         [
-            new_row(endpoint, told[key][0], count=counts[key], delivery_id=delivery_id, now=now, find=find)
-            for key in told
+            new_row(endpoint, one.notices[0], count=counts[key], delivery_id=one.delivery_id, now=now, find=find)
+            for key, one in told.items()
         ],
         _COUNT,
         returning=True,
     )
     folded: list[Turn] = []
     for row in sorted(rows, key=lambda alert: alert.dedup_key):
-        row.endpoint = endpoint
+        row.endpoint, one = endpoint, told[row.dedup_key]
         folded.append(
-            turn(row, told[row.dedup_key], count=counts[row.dedup_key], delivery_id=delivery_id, now=now, find=find)
+            turn(row, one.notices, count=counts[row.dedup_key], delivery_id=one.delivery_id, now=now, find=find)
         )
     placed = grouping.place(endpoint, folded, now=now, opening=opening)
-    _upsert([found.alert for found in folded if found.is_dirty], _REPLACE, returning=False)
-    grouping.tell(endpoint, folded, placed, delivery_id=delivery_id, now=now)
+    _write_back(folded)
+    newest = max((one.delivery_id for one in told.values() if one.delivery_id is not None), default=None)
+    grouping.tell(endpoint, folded, placed, delivery_id=newest, now=now)
     return _touched(folded, placed)
+
+
+def _counted(endpoint: Endpoint, told: dict[str, Told]) -> set[str]:
+    """The keys whose telling was counted before, by a worker that died afterwards."""
+    ids = {one.delivery_id for one in told.values()} - {None}
+    if not ids:
+        return set()
+    rows = Alert.objects.filter(endpoint=endpoint, dedup_key__in=list(told), last_delivery_id__in=ids).order_by()
+    return {key for key, last in rows.values_list("dedup_key", "last_delivery_id") if last == told[key].delivery_id}
+
+
+def _write_back(folded: Sequence[Turn]) -> None:
+    """Write the rows that this delivery changed. Most are new and only got their incident, which is quicker told."""
+    joined: dict[int | None, list[int]] = {}
+    changed: list[Alert] = []
+    for found in folded:
+        if found.changes == {"incident_id"}:
+            joined.setdefault(found.alert.incident_id, []).append(found.alert.pk)
+        elif found.changes:
+            changed.append(found.alert)
+    for incident_id, ids in joined.items():
+        Alert.objects.filter(pk__in=ids).update(incident=incident_id)
+    _upsert(changed, _REPLACE, returning=False)
 
 
 def _touched(folded: list[Turn], placed: grouping.Placed) -> list[Touched]:

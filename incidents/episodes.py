@@ -54,9 +54,9 @@ class Turn:
     before: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def is_dirty(self) -> bool:
-        """Whether the row must be written again."""
-        return self.before != snapshot(self.alert)
+    def changes(self) -> set[str]:
+        """The columns that must be written again."""
+        return {name for name, value in self.before.items() if value != getattr(self.alert, name)}
 
 
 def snapshot(alert: Alert) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from common import background
 from runbooks import engine, execution, trigger
 
 
@@ -13,9 +14,9 @@ def execute(step_run_id: int) -> None:
     execution.execute(step_run_id)
 
 
-@shared_task(name="runbooks.receive")
+@shared_task(name="runbooks.receive", base=background.Gathering)
 def receive(delivery_id: int) -> None:
-    """Turn one stored delivery into alerts, incidents and runs."""
+    """Turn one stored delivery, and those that wait beside it, into alerts, incidents and runs."""
     trigger.receive(delivery_id)
 
 

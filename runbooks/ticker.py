@@ -44,7 +44,8 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
             approvals.tell_half(request, now=now)
     _each("deadline", list(_past_deadline(now)), _expire_run)
     _each("free lock", [pk for _, pk in locks.next_waiting()], _take_lock)
-    for delivery_id in intake.due(BATCH):
+    # One is enough: whoever receives it takes along what waits beside it.
+    for delivery_id in intake.due(1):
         background.hint("runbooks.receive", "engine", delivery_id)
     for message_id in outbox.due(limit=BATCH, now=now):
         background.hint("incidents.deliver", "engine", message_id)

@@ -13,10 +13,11 @@ from django.db import IntegrityError, transaction
 
 from catalog import permissions
 from catalog.actors import Actor
+from catalog.models import User
 from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Forbidden, Invalid
-from incidents import evidence, notices
+from incidents import evidence, lifecycle, notices
 from runbooks import effects, engine, locks, principals, reading, transitions
 from runbooks.actions.base import Preview
 from runbooks.definitions import Definition
@@ -147,7 +148,7 @@ def approve(
         _decide(request, actor, approve=True, note=note, now=now, break_glass=break_glass, override=override)
         given = request.decisions.filter(approve=True).count()
         if override:
-            _tell_override(run, step, request, actor, override)
+            _tell_override(run, step, request, actor, override, break_glass=break_glass)
         if given < request.needed and not break_glass:
             transitions.note(
                 run, kind="approval", actor=actor, text=f"{actor.label} approved; {request.needed - given} more needed."
@@ -220,6 +221,11 @@ def _decide(
 ) -> None:
     assert actor.user_id is not None, "only people decide"
     before = request.decisions.filter(user_id=actor.user_id).first()
+    if before is not None and before.approve and break_glass:
+        # Said yes, then found that nobody else can: the same yes, now alone. It stays one decision of one person.
+        before.note, before.break_glass, before.override, before.at = note or before.note, True, override[:200], now
+        before.save(update_fields=["note", "break_glass", "override", "at"])
+        return
     if before is not None:
         raise Conflict(f"You decided already, at {before.at:%H:%M:%S} UTC.", fix="Open the run to see where it stands.")
     try:
@@ -243,7 +249,10 @@ def _close(request: ApprovalRequest, state: str, now: datetime) -> None:
     request.state, request.closed_at = state, now
 
 
-def _tell_override(run: Run, step: StepRun, request: ApprovalRequest, actor: Actor, override: str) -> None:
+def _tell_override(
+    run: Run, step: StepRun, request: ApprovalRequest, actor: Actor, override: str, *, break_glass: bool
+) -> None:
+    """On the timeline and to the team; a broken glass also to the org admins, and the incident closes only reviewed."""
     transitions.note(
         run,
         kind="approval",
@@ -260,7 +269,11 @@ def _tell_override(run: Run, step: StepRun, request: ApprovalRequest, actor: Act
         body=f"{actor.label} approved «{request.preview['sentence']}»: {override}. Please review it.",
         link=f"/runs/{run.uuid}",
         incident=run.incident,
+        users=User.objects.filter(is_org_admin=True, is_active=True) if break_glass else (),
     )
+    if break_glass and run.incident is not None:
+        question = f"{actor.label} broke the glass for «{request.preview['sentence']}»: was that right?"
+        lifecycle.open_gate(run.incident, key=f"break-glass:{request.uuid}", title=question, blocks="close")
 
 
 def _go_on(run: Run, step: StepRun, actor: Actor, now: datetime) -> None:
@@ -354,6 +367,7 @@ def ask_anew(run: Run, step: StepRun, *, fact: str, now: datetime) -> None:
 def nobody_can(run: Run) -> list[str]:
     """The approval steps of a run that nobody could approve as things stand, one sentence each."""
     found = []
+    own = {run.requester_id, run.revision.author_id if run.revision.source == "editor" else None}
     for definition in reading.spec_of(run).definitions:
         approval = definition.approval
         if approval is None:
@@ -361,7 +375,7 @@ def nobody_can(run: Run) -> list[str]:
         able = principals.approvers(approval.from_, team=run.team)
         four_eyes = approval.four_eyes or (run.team.four_eyes and definition.risk == "high")
         if four_eyes and settings.BACKSTOP.two_person_on:
-            able = [user for user in able if user.pk != run.requester_id]
+            able = [user for user in able if user.pk not in own]
         if len(able) < approval.count:
             found.append(
                 f"{definition.id} asks {', '.join(approval.from_)}: {len(able)} of {approval.count} people can approve"

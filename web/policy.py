@@ -163,10 +163,15 @@ def require_recent(request: HttpRequest) -> None:
         )
 
 
-def require_recent_for_approval(request: HttpRequest) -> None:
-    """Approving wants a fresh proof (promises.md A3) wherever two people are meant.
+def approval_needs_proof(request: HttpRequest) -> bool:
+    """Whether this person must prove who they are before approving (promises.md A3), wherever two people are meant.
 
     The embedded trial with BACKSTOP_TWO_PERSON=off has one person on one laptop, often without a password.
     """
-    if settings.BACKSTOP.two_person_on:
+    return settings.BACKSTOP.two_person_on and not recently_authenticated(request)
+
+
+def require_recent_for_approval(request: HttpRequest) -> None:
+    """Nothing, or SignInAgain: for the door of the API."""
+    if approval_needs_proof(request):
         require_recent(request)

@@ -23,7 +23,13 @@ from runbooks.models import ApprovalRequest, Effect
 from runbooks.steps import ActionStep
 from web.pages import exhibits, words
 from web.pages.forms import faults_of
-from web.policy import PersonRequest, allow, reauthenticate_first, team_object_or_404
+from web.policy import (
+    PersonRequest,
+    allow,
+    approval_needs_proof,
+    reauthenticate_first,
+    team_object_or_404,
+)
 
 WHY_LINES = 3
 
@@ -138,7 +144,9 @@ def context_of(request: PersonRequest, row: ApprovalRequest, **changed: forms.Fo
         "is_open": row.state == "open" and left > 0,
         "may_approve": may_approve and principals.is_among(request.actor, row.principals, team=run.team),
         "may_reject": may_approve,
-        "may_break": permissions.can(request.actor, Permission.BREAK_GLASS, run.team),
+        "may_break": permissions.can(request.actor, Permission.BREAK_GLASS, run.team)
+        and (mine is None or (mine.approve and not mine.break_glass)),
+        "needs_proof": approval_needs_proof(request),
         "approve_form": ApproveForm(initial={"digest": row.digest}, target=target),
         "reject_form": RejectForm(initial={"digest": row.digest}),
         "break_form": BreakGlassForm(initial={"digest": row.digest}, target=target, auto_id="break_%s"),
@@ -188,8 +196,8 @@ def approval(request: PersonRequest, uuid: object) -> HttpResponseBase:
 
 
 def _approve(request: PersonRequest, row: ApprovalRequest, *, breaking: bool) -> HttpResponseBase:
-    """Yes; with break-glass alone, after a fresh sign-in and with a reason."""
-    if breaking:
+    """Yes, after a fresh sign-in; with break-glass alone and with a reason."""
+    if breaking or approval_needs_proof(request):
         again = reauthenticate_first(request, back_to=reverse("approval", args=[row.uuid]))
         if again is not None:
             return again

@@ -35,6 +35,10 @@ class Users(BaseUserManager["User"]):
     def get_by_natural_key(self, username: str | None) -> User:
         return self.get(username__iexact=username)
 
+    def by_login(self, name: str) -> User | None:
+        """Whom somebody means who types this at the sign-in page; user names hold no @, so both cannot fit."""
+        return self.filter(Q(username__iexact=name) | Q(email__iexact=name)).first()
+
 
 class User(AbstractBaseUser):
     """A person who signs in, by user name or e-mail address."""

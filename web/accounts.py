@@ -14,12 +14,13 @@ from typing import Any
 from allauth.account import views as allauth_views
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.forms import LoginForm
-from allauth.core import context, ratelimit
+from allauth.account.internal.flows.login import record_authentication
+from allauth.account.utils import perform_login
+from allauth.core import context
+from allauth.core.internal import ratelimit
 from django.conf import settings
-from django.contrib.auth import login as django_login
 from django.contrib.auth import logout
 from django.contrib.auth.backends import ModelBackend
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import get_token
@@ -34,7 +35,8 @@ from catalog import people
 from catalog.models import User
 from catalog.permissions import Permission
 from common.errors import Forbidden
-from web.policy import PROVED_AT, SignInAgain, allow, recently_authenticated, safe_next
+from web import devices
+from web.policy import SignInAgain, allow, recently_authenticated, safe_next
 
 HOUR = 3600
 # promises.md A3 for an ordinary session; a remembered device is trusted for a month in all.
@@ -58,7 +60,7 @@ class Backend(ModelBackend):
         name = kwargs.get("email") or username
         if not name or not password:
             return None
-        user = User.objects.filter(Q(username__iexact=name) | Q(email__iexact=name)).first()
+        user = User.objects.by_login(name)
         if user is None:
             User().set_password(password)
             return None
@@ -85,26 +87,38 @@ class Adapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no 
         return "/"
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
-        return f"{_name_of(credentials)}|{client_ip(request)}"
+        return f"{_account(_meant(credentials), credentials)}|{client_ip(request)}"
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """Refuse for a while after failures: by name and address quickly, by name alone slowly."""
+        """Refuse for a while after failures: by account and address quickly, by account alone slowly.
+
+        A browser that its owner signed in from before has a slow limit of its own, so that nobody is locked out by
+        somebody else's guesses.
+        """
         super().pre_authenticate(request, **credentials)
-        anywhere = ratelimit.consume(request, action="login_failed_anywhere", key=_name_of(credentials))
-        if not anywhere:
+        meant = _meant(credentials)
+        key = devices.known(request, meant) or _account(meant, credentials)
+        self._anywhere = ratelimit.consume(request, app="allauth.account", action="login_failed_anywhere", key=key)
+        if not self._anywhere:
             raise self.validation_error("too_many_login_attempts")
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        """The person, or None; only wrong passwords count against the limits."""
+        user: User | None = super().authenticate(request, **credentials)
+        if user is not None:
+            self._anywhere.rollback()
+        return user
 
     def login(self, request: HttpRequest, user: User) -> None:
         """Sign in and begin the session's clocks."""
         super().login(request, user)
-        begin_session(request, remember=False)
+        begin_session(request)
 
-    def reauthenticate(self, user: User, password: str) -> bool:
-        """Whether the password is right; if so, the proof is fresh again."""
-        proved = bool(super().reauthenticate(user, password))
-        if proved:
-            context.request.session[PROVED_AT] = time.time()
-        return proved
+    def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
+        """On to where they wanted, on a browser that is known from now on."""
+        response: HttpResponse = super().post_login(request, user, **kwargs)
+        devices.remember(response, user)
+        return response
 
     def add_message(
         self, request: HttpRequest, level: int, message_template: str | None = None, *args: Any, **kwargs: Any
@@ -118,14 +132,22 @@ def _name_of(credentials: dict[str, Any]) -> str:
     return str(credentials.get("email") or credentials.get("username") or "").strip().lower()
 
 
+def _meant(credentials: dict[str, Any]) -> User | None:
+    return User.objects.by_login(_name_of(credentials))
+
+
+def _account(meant: User | None, credentials: dict[str, Any]) -> str:
+    """One key for an account by whichever of its names it is tried; unknown names are slowed down alike."""
+    return f"account {meant.pk}" if meant else f"name {_name_of(credentials)}"
+
+
 class SignInForm(LoginForm):  # type: ignore[misc]  # allauth ships no types
     """User name or e-mail address, password, and whether to remember this device."""
 
     def login(self, request: HttpRequest, redirect_url: str | None = None) -> HttpResponse:
         """Sign in, with the session as long as was chosen."""
+        request.session["remember"] = bool(self.cleaned_data.get("remember"))
         response: HttpResponse = super().login(request, redirect_url=redirect_url)
-        if request.user.is_authenticated:
-            begin_session(request, remember=bool(self.cleaned_data.get("remember")))
         return response
 
 
@@ -143,13 +165,10 @@ def client_ip(request: HttpRequest) -> str:
 
 
 # --- sessions --------------------------------------------------------------------------------------------------------
-def begin_session(request: HttpRequest, *, remember: bool) -> None:
-    """Start the clocks of a session that has just been signed in to."""
-    now = time.time()
-    request.session[PROVED_AT] = now
-    request.session["began_at"] = request.session["seen_at"] = int(now)
-    request.session["remember"] = remember
-    request.session.set_expiry(REMEMBERED_SECONDS if remember else IDLE_SECONDS)
+def begin_session(request: HttpRequest) -> None:
+    """Start the clocks of a session that has just been signed in to; its form has put `remember` there before."""
+    request.session["began_at"] = request.session["seen_at"] = int(time.time())
+    request.session.set_expiry(REMEMBERED_SECONDS if request.session.get("remember") else IDLE_SECONDS)
 
 
 def end_idle_session(request: HttpRequest) -> None:
@@ -174,10 +193,15 @@ def end_idle_session(request: HttpRequest) -> None:
 def login_link(request: HttpRequest, token: str) -> HttpResponse:
     """Show whose link it is and one button; only pressing it signs in, because mail scanners open links too."""
     if request.method == "POST":
+        wanted = safe_next(request, request.POST.get("next") or request.GET.get("next"))
         user = people.use_login_link(token)
-        django_login(request, user, backend=f"{Backend.__module__}.{Backend.__qualname__}")
-        begin_session(request, remember=request.POST.get("remember") == "on")
-        return HttpResponseRedirect(safe_next(request, request.POST.get("next") or request.GET.get("next")))
+        if request.user.is_authenticated:
+            logout(request)
+        request.session["remember"] = request.POST.get("remember") == "on"
+        record_authentication(request, user, method="login_link")
+        # By allauth's own flow, so that a second factor, once there is one, is asked for here too.
+        answer: HttpResponse = perform_login(request, user, redirect_url=wanted)
+        return answer
     user = people.peek_login_link(token)
     going = {"person": user, "next": safe_next(request, request.GET.get("next"))}
     # The token is in the address. SECURE_REFERRER_POLICY keeps it from other sites; "no-referrer" would keep it from

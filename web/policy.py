@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlencode
 
+from allauth.account.authentication import get_authentication_records
 from django.conf import settings
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponseRedirect
@@ -34,8 +35,6 @@ from common.errors import DomainError, NotFound
 V = TypeVar("V", bound=Callable[..., object])
 M = TypeVar("M", bound=Model)
 
-# In the session: when the person last proved who they are (web.accounts sets it).
-PROVED_AT = "proved_at"
 # Permissions that need no team to be checked.
 TEAMLESS = frozenset({Permission.ANYONE, Permission.SIGNED_IN, Permission.ORG_ADMIN})
 
@@ -137,13 +136,14 @@ def safe_next(request: HttpRequest, url: str | None, *, default: str = "/") -> s
 
 
 def recently_authenticated(request: HttpRequest) -> bool:
-    """Whether this person has proved who they are within the last ten minutes (password or login link).
+    """Whether this person has proved who they are within the last ten minutes, by whatever allauth counts as a proof.
 
     Ten minutes is promises.md A3: approving, tokens, sign-in settings and break-glass ask for it.
     """
     if not request.user.is_authenticated:
         return False
-    age = time.time() - float(request.session.get(PROVED_AT, 0))
+    proofs = get_authentication_records(request, request.user)
+    age = time.time() - max((float(proof["at"]) for proof in proofs), default=0.0)
     return 0 <= age < int(settings.ACCOUNT_REAUTHENTICATION_TIMEOUT)
 
 

@@ -11,6 +11,7 @@ import time_machine
 from django.conf import settings
 from django.contrib.auth.hashers import Argon2PasswordHasher, make_password
 from django.core.cache import cache
+from django.http import HttpResponse, HttpResponseRedirect
 from django.test import Client, RequestFactory
 
 from catalog import people
@@ -18,7 +19,7 @@ from catalog.actors import ENGINE
 from catalog.models import LoginLink, Team, User
 from tests.factories import make_team, make_user
 from tests.factories_web import signed_in
-from web import accounts
+from web import accounts, devices
 
 WORD = "correct horse battery"
 
@@ -105,6 +106,37 @@ def test_guessing_from_many_addresses_is_slowed_too(sam: User) -> None:
     assert answer.status_code in (200, 429)
     assert not is_in(client)
     assert is_in(signed_in(sam)), "a login link still works"
+
+
+def test_guesses_elsewhere_do_not_lock_an_owner_out_of_a_known_browser(sam: User) -> None:
+    home = Client()
+    sign_in(home)
+    home.post("/logout")
+    for n in range(40):
+        sign_in(Client(), ("sam", "sam@example.com")[n % 2], "wrong", REMOTE_ADDR=f"10.9.8.{n}")
+    refused = Client()
+    sign_in(refused, REMOTE_ADDR="10.9.9.9")
+    assert not is_in(refused), "a browser that nobody knows waits"
+    sign_in(home)
+    assert is_in(home)
+
+
+def test_a_made_up_or_foreign_device_mark_is_worth_nothing(sam: User, team: Team) -> None:
+    other = Client()
+    make_user("kim", team=team)
+    other.post(f"/login/link/{people.new_login_link(User.objects.get(username='kim'))}")
+    request = RequestFactory().get("/")
+    for mark in (other.cookies["device"].value, "x", "WzEsMV0:x:y", ""):
+        request.COOKIES["device"] = mark
+        assert devices.known(request, sam) == ""
+    assert devices.known(request, None) == ""
+
+
+def test_signing_in_often_is_no_guessing(sam: User) -> None:
+    for n in range(32):
+        client = Client()
+        sign_in(client, REMOTE_ADDR=f"10.9.8.{n}")
+        assert is_in(client)
 
 
 def test_a_forged_forwarding_header_makes_nobody_another(settings: Any) -> None:
@@ -286,6 +318,40 @@ def test_nobody_signs_up(db: None, client: Client) -> None:
     assert client.get("/signup").status_code == 403
     assert client.post("/signup", {"username": "x", "email": "x@example.com"}).status_code == 403
     assert not User.objects.exists()
+
+
+# --- room for what comes later ---------------------------------------------------------------------------------------
+class SecondFactor:
+    """The stage that allauth.mfa will put between the first proof and the session."""
+
+    key = "second_factor"
+
+    def __init__(self, controller: object, request: object, login: object) -> None:
+        """allauth makes one for every sign-in."""
+
+    def handle(self) -> tuple[HttpResponse, bool]:
+        """Ask for the code."""
+        return HttpResponseRedirect("/code"), True
+
+
+def test_a_second_factor_stands_before_passwords_and_links_alike(sam: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = f"{__name__}.SecondFactor"
+    monkeypatch.setattr(accounts.Adapter, "get_login_stages", lambda self: [stage])
+    monkeypatch.setattr("allauth.account.stages.import_callable", lambda path: {stage: SecondFactor}[path])
+    by_word, by_link = Client(), Client()
+    answer = by_word.post("/login", {"login": "sam", "password": WORD})
+    assert (answer.status_code, answer["Location"]) == (302, "/code")
+    assert by_link.post(f"/login/link/{people.new_login_link(sam)}")["Location"] == "/code"
+    assert not is_in(by_word)
+    assert not is_in(by_link)
+
+
+def test_a_link_signs_the_one_before_out(sam: User, team: Team, client: Client) -> None:
+    sign_in(client)
+    kim = make_user("kim", team=team)
+    client.post(f"/login/link/{people.new_login_link(kim)}")
+    assert "kim" in client.get("/account").content.decode()
+    assert client.get("/password/set").status_code == 200, "the link is a fresh proof of the new one"
 
 
 # --- A10 -------------------------------------------------------------------------------------------------------------

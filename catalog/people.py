@@ -6,6 +6,7 @@ import hmac
 import logging
 import re
 import secrets
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.core.exceptions import ValidationError
@@ -14,7 +15,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from catalog import permissions
-from catalog.actors import Actor, program
+from catalog.actors import ENGINE, Actor, program
 from catalog.models import Address, ApiToken, Group, LoginLink, Membership, Team, User
 from catalog.permissions import ROLES, SCOPES, Permission
 from common import clock
@@ -29,7 +30,17 @@ LONGEST_TOKEN_DAYS = 365
 # Writing the row at each call of a busy program would make every read a write.
 LAST_USED_EVERY = timedelta(minutes=1)
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?\Z")
+# Words that addresses use where a team's name could stand.
+_RESERVED = frozenset({"new"})
 _TOKEN = re.compile(r"bs_([0-9a-f]{8})_[A-Za-z0-9_-]{20,80}\Z")
+
+
+@dataclass(frozen=True)
+class Invited:
+    """A person who was taken into a team, and the token of a login link if the account is new."""
+
+    user: User
+    link: str
 
 
 class LinkSpent(DomainError):
@@ -80,10 +91,12 @@ def create_user(
     return user
 
 
-def create_team(*, slug: str, name: str) -> Team:
-    """Make a team with its on-call group."""
+@transaction.atomic
+def create_team(*, slug: str, name: str, first: User | None = None, actor: Actor = ENGINE) -> Team:
+    """Make a team with its on-call group; an org admin does it. Its `first` person holds every role in it."""
+    _require_org_admin(actor, "makes teams")
     slug = slug.strip().lower()
-    if not _SLUG.match(slug):
+    if not _SLUG.match(slug) or slug in _RESERVED:
         raise Invalid(
             f"The team name {slug[:40]!r} cannot be used in addresses.",
             fix="Use 1 to 40 small letters, digits, hyphens or underscores.",
@@ -95,7 +108,31 @@ def create_team(*, slug: str, name: str) -> Team:
             Group.objects.create(team=team, slug="oncall")
     except IntegrityError:
         raise Conflict(f"There is already a team {slug}.", fix="Use that team, or another name.") from None
+    if first is not None:
+        Membership.objects.create(user=first, team=team, roles=list(ROLES))
+        add_to_group(first, team=team, group="oncall")
+    log.info("team made", extra={"team": slug, "person": first and first.username, "actor": actor.label})
     return team
+
+
+@transaction.atomic
+def change_team(team: Team, *, name: str, four_eyes: bool, default_owner: User | None, actor: Actor) -> Team:
+    """Change what a team is called, whether high risk wants a second person, and who owns what nobody owns."""
+    permissions.require(actor, Permission.CONFIGURE, team)
+    if not name.strip():
+        raise Invalid("A team needs a name.", fix="Give it one.", fields={"name": "Missing."})
+    if default_owner is not None and not permissions.roles_of(default_owner, team):
+        sentence = f"{default_owner.label} is not a member of team {team.slug}."
+        raise Invalid(sentence, fix="Choose a member.", fields={"default_owner": sentence})
+    team.name, team.four_eyes, team.default_owner = name.strip()[:120], four_eyes, default_owner
+    team.save(update_fields=["name", "four_eyes", "default_owner"])
+    log.info("team changed", extra={"team": team.slug, "four_eyes": four_eyes, "actor": actor.label})
+    return team
+
+
+def _require_org_admin(actor: Actor, does: str) -> None:
+    if actor.user is not None and not permissions.can(actor, Permission.ORG_ADMIN):
+        raise Forbidden(f"Only an org admin {does}.", fix="Ask an org admin.")
 
 
 @transaction.atomic
@@ -127,8 +164,7 @@ def set_roles(user: User, *, team: Team, roles: list[str], actor: Actor) -> Memb
     # One lock per team, so that two admins who remove each other at once cannot both succeed.
     team = Team.objects.select_for_update().get(pk=team.pk)
     if actor.user is not None:
-        if not (actor.is_person and actor.user.is_active and actor.user.is_org_admin):
-            permissions.require(actor, Permission.MEMBERS, team)
+        permissions.require(actor, Permission.MEMBERS, team)
         if actor.user.pk == user.pk:
             raise Forbidden("Nobody sets their own roles.", fix="Another admin of the team, or an org admin, does it.")
     membership, _ = Membership.objects.get_or_create(user=user, team=team)
@@ -157,24 +193,61 @@ def add_to_group(user: User, *, team: Team, group: str) -> None:
     row.members.add(user)
 
 
-def remove_from_group(user: User, *, team: Team, group: str) -> None:
-    """Take a person out of one of the team's groups; nothing if they were not in it."""
-    row = Group.objects.filter(team=team, slug=group).first()
-    if row is not None:
+@transaction.atomic
+def set_groups(user: User, *, team: Team, groups: list[str], actor: Actor) -> None:
+    """Put a member into exactly these groups of the team; a group that is new is made."""
+    permissions.require(actor, Permission.MEMBERS, team)
+    wrong = [group for group in groups if not _SLUG.match(group)]
+    if wrong:
+        sentence = f"{wrong[0][:40]!r} cannot be the name of a group."
+        raise Invalid(sentence, fix="Small letters, digits, hyphens and underscores.", fields={"groups": sentence})
+    for row in team.groups.exclude(slug__in=groups):
         row.members.remove(user)
+    for group in groups:
+        add_to_group(user, team=team, group=group)
+
+
+@transaction.atomic
+def invite(
+    *, username: str, email: str, full_name: str, team: Team, roles: list[str], groups: list[str], actor: Actor
+) -> Invited:
+    """Take a person into a team: one who has this account already, or a new one, who comes in by the link."""
+    permissions.require(actor, Permission.MEMBERS, team)
+    if not roles:
+        raise Invalid("A member needs a role.", fix="Choose at least one.", fields={"roles": "Choose at least one."})
+    user = User.objects.filter(username=username.strip().lower(), email__iexact=email.strip(), is_active=True).first()
+    known = user is not None
+    if user is None:
+        user = create_user(username=username, email=email, full_name=full_name)
+    elif permissions.roles_of(user, team):
+        raise Conflict(f"{user.label} is in team {team.slug} already.", fix="Change their roles instead.")
+    set_roles(user, team=team, roles=roles, actor=actor)
+    set_groups(user, team=team, groups=groups, actor=actor)
+    log.info("person invited", extra={"team": team.slug, "person": user.username, "actor": actor.label})
+    return Invited(user, "" if known else new_login_link(user))
 
 
 @transaction.atomic
 def set_active(user: User, *, active: bool, actor: Actor) -> User:
     """Switch an account off or on. Off: its sessions, links and tokens are refused from the next request on."""
-    if actor.user is not None:
-        if not permissions.can(actor, Permission.ORG_ADMIN):
-            raise Forbidden("Only an org admin switches accounts off and on.", fix="Ask an org admin.")
-        if actor.user.pk == user.pk:
-            raise Forbidden("Nobody switches off their own account.", fix="Another org admin does it.")
+    _require_org_admin(actor, "switches accounts off and on")
+    if actor.user is not None and actor.user.pk == user.pk:
+        raise Forbidden("Nobody switches off their own account.", fix="Another org admin does it.")
     user.is_active = active
     user.save(update_fields=["is_active"])
     log.info("account switched", extra={"person": user.username, "active": active, "actor": actor.label})
+    return user
+
+
+@transaction.atomic
+def set_org_admin(user: User, *, org_admin: bool, actor: Actor) -> User:
+    """Make somebody an org admin, or no longer one; never oneself, so one is always left."""
+    _require_org_admin(actor, "makes org admins")
+    if actor.user is not None and actor.user.pk == user.pk:
+        raise Forbidden("Nobody changes this about themselves.", fix="Another org admin does it.")
+    user.is_org_admin = org_admin
+    user.save(update_fields=["is_org_admin"])
+    log.info("org admin set", extra={"person": user.username, "org_admin": org_admin, "actor": actor.label})
     return user
 
 
@@ -187,6 +260,27 @@ def new_login_link(user: User) -> str:
     now = clock.now()
     LoginLink.objects.create(user=user, token_sha256=fingerprint(token), created_at=now, expires_at=now + LINK_LIFETIME)
     return token
+
+
+def link_for(user: User, *, actor: Actor) -> str:
+    """A login link for somebody else, whose hands it could come into instead of theirs.
+
+    An org admin makes one for anybody. A team admin only for one who never signed in and is in none but the admin's own
+    teams: whoever could make a link for every approver could approve everything alone.
+    """
+    if not permissions.can(actor, Permission.ORG_ADMIN):
+        rows = Membership.objects.filter(user=user).exclude(roles=[]).select_related("team")
+        teams = [row.team for row in rows]
+        mine = [team for team in teams if permissions.can(actor, Permission.MEMBERS, team)]
+        if not mine:
+            raise NotFound("There is no such person in your teams.", fix="Look at the list of people.")
+        if len(mine) < len(teams) or user.last_login is not None or user.is_org_admin:
+            raise Forbidden(
+                f"{user.label} has signed in before, or is in a team of others.",
+                fix="An org admin makes a new link for them, or an operator with `python manage.py login_link`.",
+            )
+    log.info("login link made", extra={"person": user.username, "actor": actor.label})
+    return new_login_link(user)
 
 
 def _link(token: str) -> LoginLink:
@@ -299,3 +393,12 @@ def add_address(
         url_hint=hint[:120],
         created_at=clock.now(),
     )
+
+
+def remove_address(address: Address, *, actor: Actor) -> None:
+    """Tell nobody there any more; its owner or somebody who configures its team does it."""
+    if address.team is not None:
+        permissions.require(actor, Permission.CONFIGURE, address.team)
+    elif actor.user is not None and actor.user_id != address.user_id:
+        raise NotFound("There is no such address.", fix="Look at your own list of addresses.")
+    address.delete()

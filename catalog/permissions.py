@@ -110,6 +110,9 @@ def can(actor: Actor, permission: Permission, team: Team | None = None) -> bool:
         return True
     if permission is _P.ORG_ADMIN:
         return actor.user.is_org_admin
+    # promises.md §5b: an org admin gives roles in every team, and sees nothing of it by that.
+    if permission is _P.MEMBERS and actor.user.is_org_admin:
+        return team is not None
     return team is not None and permission in permissions_of(actor.user, team)
 
 
@@ -136,3 +139,11 @@ def teams_of(user: User) -> list[int]:
     if not user.is_active:
         return []
     return list(Membership.objects.filter(user=user).exclude(roles=[]).values_list("team_id", flat=True))
+
+
+def teams_where(actor: Actor, permission: Permission) -> list[Team]:
+    """The teams in which an actor may do something, by slug."""
+    if actor.user is None:
+        return []
+    mine = Team.objects.all() if actor.user.is_org_admin else Team.objects.filter(memberships__user=actor.user)
+    return [team for team in mine if can(actor, permission, team)]

@@ -76,8 +76,7 @@ def holds_anywhere(actor: Actor, permission: Permission) -> bool:
         return False
     if permission in TEAMLESS:
         return permissions.can(actor, permission)
-    teams = Team.objects.filter(memberships__user=actor.user)
-    return any(permissions.can(actor, permission, team) for team in teams)
+    return bool(permissions.teams_where(actor, permission))
 
 
 def team_ids(actor: Actor) -> list[int]:

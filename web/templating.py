@@ -96,7 +96,7 @@ def _for_person(actor: Actor, user: User, now: datetime) -> dict[str, Any]:
 
     def may(permission: str, team: Team | None = None) -> bool:
         """Whether the reader may, in this team or (without one) in any: decides what is shown, never what is done."""
-        if permission == "org_admin":
+        if permission == "org_admin" or (permission == "members" and user.is_org_admin):
             return user.is_org_admin
         sets = given.values() if team is None else [given.get(team.pk, frozenset())]
         return any(permission in held for held in sets)

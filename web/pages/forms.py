@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from catalog import permissions
+from catalog.actors import person
 from catalog.models import Service, Team, User
 from catalog.permissions import Permission
 from common.errors import Conflict, Invalid
@@ -116,8 +117,7 @@ def member_field(team: Team, *, required: bool = True, label: str = "Owner") -> 
 
 def teams_with(user: User, permission: Permission) -> list[Team]:
     """The teams in which a person holds a permission, by slug."""
-    teams = Team.objects.filter(memberships__user=user).distinct()
-    return [team for team in teams if permission in permissions.permissions_of(user, team)]
+    return permissions.teams_where(person(user), permission)
 
 
 def back_to(request: HttpRequest, name: str, *args: object) -> str:

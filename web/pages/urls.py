@@ -12,7 +12,7 @@ from web.pages.connections import connections
 from web.pages.endpoints import deliveries, endpoints
 from web.pages.guide import guide
 from web.pages.incidents import acts, declare, incident, listing
-from web.pages.people import people
+from web.pages.people import accounts, addresses, people, teams
 from web.pages.postmortems import postmortem, postmortems
 from web.pages.runbooks import edit, runbooks
 from web.pages.runs import acts as run_acts
@@ -91,8 +91,14 @@ urlpatterns = [
     path("people", people.people, name="people"),
     path("people/new", people.new, name="person_new"),
     path("people/<slug:username>/link", people.link, name="person_link"),
-    path("people/<slug:team>/addresses", people.team_address, name="team_address"),
     path("people/<slug:team>/<slug:username>", people.roles, name="person_roles"),
+    path("teams/new", teams.new, name="team_new"),
+    path("teams/<slug:team>", teams.team, name="team"),
+    path("teams/<slug:team>/addresses", addresses.add, name="team_address"),
+    path("teams/<slug:team>/addresses/<int:pk>/remove", addresses.remove, name="team_address_remove"),
+    path("accounts", accounts.accounts, name="accounts"),
+    path("accounts/<slug:username>/active", accounts.active, name="account_active"),
+    path("accounts/<slug:username>/org-admin", accounts.org_admin, name="account_org_admin"),
     path("account", account.account, name="account"),
     path("account/addresses", account.add_address, name="account_address"),
     path("account/addresses/<int:pk>/remove", account.remove_address, name="account_address_remove"),

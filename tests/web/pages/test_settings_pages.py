@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from catalog.models import ApiToken, Change, Connection, Membership, Team, User
+from catalog.models import ApiToken, Change, Connection, Team, User
 from incidents.models import ActionItem, Delivery, Endpoint
 from runbooks.models import Runbook
 from tests.factories import make_service, make_user
@@ -104,21 +104,6 @@ def test_it_names_the_line_of_broken_settings(client: Client, admin: User, team:
     answer = client.post("/connections/new", fields)
     assert answer.status_code == 422
     assert "line 1, column 9" in answer.content.decode()
-
-
-def test_it_adds_a_person_with_a_link_shown_once(client: Client, admin: User, team: Team) -> None:
-    fields = {
-        "username": "newone",
-        "email": "newone@example.com",
-        "team": team.slug,
-        "roles": ["responder"],
-        "oncall": "on",
-    }
-    page = client.post("/people/new", fields).content.decode()
-    assert "/login/link/" in page
-    assert Membership.objects.get(user__username="newone").roles == ["responder"]
-    client.post(f"/people/{team.slug}/newone", {"roles": ["viewer"]})
-    assert Membership.objects.get(user__username="newone").roles == ["viewer"]
 
 
 def test_it_asks_for_a_fresh_sign_in_before_a_token(client: Client, admin: User) -> None:

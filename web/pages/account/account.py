@@ -16,9 +16,8 @@ from catalog import people as verbs
 from catalog.models import Address, ApiToken, Membership
 from catalog.permissions import SCOPES, Permission
 from common.errors import NotFound
-from incidents.channels import channel_for
 from web.pages.forms import faults_of
-from web.pages.people.people import AddressForm
+from web.pages.people.addresses import AddressForm
 from web.policy import PersonRequest, allow, reauthenticate_first
 
 
@@ -56,19 +55,9 @@ def account(request: PersonRequest) -> HttpResponse:
 def add_address(request: PersonRequest) -> HttpResponse:
     """Say where to be told things."""
     form = AddressForm(request.POST)
-    if form.is_valid():
-        with faults_of(form):
-            url = form.cleaned_data["url"].strip()
-            channel = channel_for(url)
-            verbs.add_address(
-                url=url,
-                label=form.cleaned_data["label"],
-                channel=channel.name,
-                hint=channel.check(url),
-                user=request.user,
-            )
-            messages.success(request, "You are told there from now on.")
-            return redirect("account")
+    if form.keep(user=request.user):
+        messages.success(request, "You are told there from now on.")
+        return redirect("account")
     return _page(request, status=422, address_form=form)
 
 
@@ -76,9 +65,10 @@ def add_address(request: PersonRequest) -> HttpResponse:
 @require_POST
 def remove_address(request: PersonRequest, pk: int) -> HttpResponse:
     """No longer be told there."""
-    gone, _ = Address.objects.filter(pk=pk, user=request.user).delete()
-    if not gone:
+    found = Address.objects.filter(pk=pk, user=request.user).first()
+    if found is None:
         raise NotFound("You have no such address.", fix="Reload your account page.")
+    verbs.remove_address(found, actor=request.actor)
     messages.success(request, "Removed.")
     return redirect("account")
 

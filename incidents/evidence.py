@@ -6,10 +6,11 @@ import hashlib
 import json
 import math
 import zlib
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, JSONField
 
 from common import clock
 from common.errors import Invalid, NotFound
@@ -18,13 +19,15 @@ from incidents.models import Blob, Evidence, Incident
 
 INLINE_BYTES = 64 * 1024
 BLOB_BYTES = 20 * 1024 * 1024
+# Floats from here on have no fraction, and are written without an exponent by some databases.
+_INTEGERS_FROM = 1e15
 
 
 def store(*, incident_id: int | None, kind: str, summary: str, **fields: Any) -> Evidence:
     """Keep one piece of evidence, redacted and hashed; with an incident it gets the next number `E<n>`.
 
-    `fields` are columns of Evidence. Numbers that JSON cannot carry (NaN, infinities) become None in `value` and text
-    in `result`; a `result` over 64 KiB moves to a blob and leaves its keys behind.
+    `fields` are columns of Evidence; texts are cut to their columns. Numbers that JSON cannot carry (NaN, infinities)
+    become None. A `result` over 64 KiB moves to a blob and leaves its keys behind.
     """
     with transaction.atomic():
         number = None
@@ -32,47 +35,57 @@ def store(*, incident_id: int | None, kind: str, summary: str, **fields: Any) ->
             Incident.objects.filter(pk=incident_id).update(last_evidence=F("last_evidence") + 1)
             number = Incident.objects.values_list("last_evidence", flat=True).get(pk=incident_id)
         result = plain(redact_json(fields.pop("result", None) or {}))
-        params = plain(redact_json(fields.pop("params", None) or {}))
-        row = Evidence(
-            incident_id=incident_id,
-            number=number,
-            kind=kind,
-            summary=redact(summary.replace("\x00", "\ufffd")),
-            value=plain(redact_json(fields.pop("value", None))),
-            params=params,
-            created_at=clock.now(),
-            **fields,
-        )
+        row = Evidence(incident_id=incident_id, number=number, kind=kind, created_at=clock.now())
+        for name, value in (fields | {"summary": summary}).items():
+            setattr(row, name, _kept(name, value))
         packed = canonical(result)
         if len(packed) > INLINE_BYTES:
             row.blob_sha256 = keep_bytes(packed, "application/json")
             result = {"moved_to_blob": sorted(result)}
         row.result = result
-        row.sha256 = hashlib.sha256(
-            canonical(
-                [
-                    incident_id,
-                    number,
-                    row.run_id,
-                    row.step,
-                    row.kind,
-                    row.verdict,
-                    row.summary,
-                    row.query,
-                    row.value,
-                    params,
-                ]
-            )
-            + packed
-        ).hexdigest()
+        row.sha256 = digest(row, packed)
         row.save(force_insert=True)
     return row
 
 
+def _kept(name: str, value: Any) -> Any:
+    """A value as its column keeps it, the same on every database, so that its hash can be computed again."""
+    column = Evidence._meta.get_field(name)
+    if isinstance(column, JSONField):
+        return plain(redact_json(value))
+    if isinstance(value, str):
+        return redact(plain(value))[: getattr(column, "max_length", None)]
+    return int(value) if isinstance(value, float) else value
+
+
+def digest(row: Evidence, packed: bytes) -> str:
+    """SHA-256 over every column and the canonical bytes of the whole result."""
+    columns: list[Any] = [row.incident_id, row.number, row.run_id, row.step, row.attempt, row.kind]
+    columns += [row.provider, row.provider_version, row.verdict, row.reason, row.summary, row.rule, row.threshold]
+    columns += [row.query, moment(row.window_from), moment(row.window_to), row.value, row.unit, row.samples]
+    columns += [moment(row.observed_at), row.source, row.params, row.blob_sha256, moment(row.created_at)]
+    return hashlib.sha256(canonical(columns) + packed).hexdigest()
+
+
+def is_whole(row: Evidence) -> bool:
+    """Whether a stored row, and the blob that it may point to, still say what they said when they were recorded."""
+    try:
+        packed = read_bytes(row.blob_sha256) if row.blob_sha256 else canonical(row.result)
+    except (NotFound, zlib.error):
+        return False
+    return digest(row, packed) == row.sha256
+
+
 def plain(value: Any) -> Any:
-    """A JSON value with floats that JSON lacks made None, and text that PostgreSQL lacks made U+FFFD."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+    """A JSON value that reads back the same from every database.
+
+    NaN and infinities become None. PostgreSQL writes 1e22 as an integer and knows no -0.0. Text loses NUL and halves of
+    surrogate pairs, which neither can store.
+    """
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return int(value) if abs(value) >= _INTEGERS_FROM else value + 0.0
     if isinstance(value, str):
         return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, dict):
@@ -80,6 +93,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def moment(value: datetime | None) -> str | None:
+    """A moment as hashes are made over it: in UTC, whatever zone it was given in."""
+    return value.astimezone(UTC).isoformat() if value is not None else None
 
 
 def canonical(value: Any) -> bytes:

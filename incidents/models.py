@@ -1,7 +1,8 @@
 """Deliveries and alerts, incidents with their timeline and evidence, messages, postmortems, action items.
 
-Append-only tables (TimelineEntry, Evidence, Blob) hold actor text and plain ids, never nullable foreign keys, and the
-database refuses to change or delete their rows (incidents/append_only.py). An amendment is a new entry.
+Append-only tables (TimelineEntry, Evidence, Blob, PostmortemEdition) hold actor text and plain ids, never nullable
+foreign keys, and the database refuses to change or delete their rows (incidents/append_only.py). An amendment is a new
+entry.
 """
 
 from __future__ import annotations

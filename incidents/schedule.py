@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.conf import settings
 
 from common import clock
-from incidents import action_items, outbox, postmortems
+from incidents import action_items, heads, outbox, postmortems
 
 
 @shared_task(name="incidents.check_clocks")
@@ -14,6 +15,12 @@ def check_clocks() -> None:
     now = clock.now()
     postmortems.check_clocks(now)
     action_items.remind(now)
+
+
+@shared_task(name="incidents.keep_heads")
+def keep_heads() -> None:
+    """Write the heads of the timelines beside the database, once a day."""
+    heads.keep(settings.BACKSTOP.data_dir / "heads", clock.now())
 
 
 @shared_task(name="incidents.send_due")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +14,7 @@ from catalog.actors import Actor
 from catalog.models import Team
 from common import clock, live
 from common.secrets import redact, redact_json
+from incidents.evidence import canonical, is_whole, moment, plain
 from incidents.models import Evidence, Incident, TimelineEntry
 
 # Every kind of entry; each has a template templates/incidents/timeline/<kind>.html.
@@ -56,6 +56,7 @@ def record(
     """
     if kind not in KINDS:
         raise ValueError(f"unknown timeline kind {kind!r}")
+    cited = {item.number: item.sha256 for item in evidence if item.number is not None}
     with transaction.atomic():
         Incident.objects.filter(pk=incident.pk).update(last_seq=F("last_seq") + 1, version=F("version") + 1)
         seq, version, before = Incident.objects.values_list("last_seq", "version", "last_hash").get(pk=incident.pk)
@@ -66,16 +67,16 @@ def record(
             at=at or now,
             recorded_at=now,
             kind=kind,
-            actor=redact(actor.label)[:120],
+            actor=redact(plain(actor.label))[:120],
             role=actor.role[:40],
-            text=redact(text.replace("\x00", "\ufffd"))[:_LIMIT],
-            data=redact_json(data or {}),
-            evidence=[item.number for item in evidence if item.number is not None],
+            text=redact(plain(text))[:_LIMIT],
+            data=plain(redact_json(data or {})),
+            evidence=list(cited),
             pinned=pinned,
             supersedes=supersedes,
             previous_hash=before,
         )
-        entry.hash = digest(entry)
+        entry.hash = digest(entry, cited)
         entry.save(force_insert=True)
         Incident.objects.filter(pk=incident.pk).update(last_hash=entry.hash)
         bump(incident.team_id)
@@ -83,34 +84,29 @@ def record(
     return entry
 
 
-def digest(entry: TimelineEntry) -> str:
-    """The entry's hash: SHA-256 over the previous hash and every field, as canonical JSON bytes."""
-    fields = [
-        entry.previous_hash,
-        entry.incident_id,
-        entry.seq,
-        entry.at.isoformat(),
-        entry.recorded_at.isoformat(),
-        entry.kind,
-        entry.actor,
-        entry.role,
-        entry.text,
-        entry.data,
-        entry.evidence,
-        entry.pinned,
-        entry.supersedes,
-    ]
-    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+def digest(entry: TimelineEntry, cited: Mapping[int, str]) -> str:
+    """The entry's hash: SHA-256 over the previous hash, every field, and the hashes of the evidence it cites."""
+    fields: list[Any] = [entry.previous_hash, entry.incident_id, entry.seq, moment(entry.at), moment(entry.recorded_at)]
+    fields += [entry.kind, entry.actor, entry.role, entry.text, entry.data, entry.pinned, entry.supersedes]
+    fields += [[number, cited.get(number, "gone")] for number in entry.evidence]
+    return hashlib.sha256(canonical(fields)).hexdigest()
 
 
 def broken_links(incident: Incident) -> list[str]:
-    """What is wrong with an incident's chain, one sentence each; empty when it is whole."""
+    """What is wrong with an incident's chain and evidence, one sentence each; empty when all of it is whole."""
     found, before, expected = [], "", 1
-    for entry in TimelineEntry.objects.filter(incident=incident).order_by("seq"):
+    rows = Evidence.objects.filter(incident_id=incident.pk, number__isnull=False).order_by("number")
+    kept: dict[int, str] = {}
+    for row in rows.iterator(chunk_size=200):
+        kept[row.number or 0] = row.sha256
+        if not is_whole(row):
+            found.append(f"{incident.key}: evidence {row.key} was changed")
+    gone = sorted(set(range(1, incident.last_evidence + 1)) ^ set(kept))
+    found += [f"{incident.key}: evidence E{number} is missing or was put in" for number in gone]
+    for entry in TimelineEntry.objects.filter(incident=incident).order_by("seq").iterator(chunk_size=500):
         if entry.seq != expected:
             found.append(f"{incident.key}: entry {expected} is missing")
-        if entry.previous_hash != before or digest(entry) != entry.hash:
+        if entry.previous_hash != before or digest(entry, kept) != entry.hash:
             found.append(f"{incident.key}: entry {entry.seq} was changed")
         before, expected = entry.hash, entry.seq + 1
     if expected != incident.last_seq + 1 or before != incident.last_hash:

@@ -117,12 +117,15 @@ def _judged(
             return Finding(None, why, verdict="inconclusive", reason="no_data", no_data=True, **fields)
         return Finding(0.0, f"No change was recorded in the {span} before the onset.", verdict="pass", **fields)
     top = rows[0]
-    lead = f"{top['change']} ({_when(top['gap_seconds'])}) is the likeliest cause among {len(rows)} recorded changes"
-    lead += f": {percent(top['posterior'])}; something unrecorded: {percent(p_unknown)}."
+    among = f"likeliest cause among {len(rows)} recorded changes" if len(rows) > 1 else "only recorded change"
+    lead = f"{top['change']}, {_when(top['gap_seconds'])}, is the {among}: {percent(top['posterior'])}; "
+    lead += f"something unrecorded: {percent(p_unknown)}."
     if top["posterior"] >= _SUSPECT:
         return Finding(top["posterior"], lead, verdict="fail", **fields)
     if 1 - p_unknown < _CLEARED:
-        cleared = f"None of the {len(rows)} recorded changes is a likely cause ({percent(1 - p_unknown)} together)."
+        cleared = f"{top['change']} is the only recorded change and not a likely cause ({percent(1 - p_unknown)})."
+        if len(rows) > 1:
+            cleared = f"None of the {len(rows)} recorded changes is a likely cause ({percent(1 - p_unknown)} together)."
         return Finding(top["posterior"], cleared, verdict="pass", **fields)
     return Finding(top["posterior"], lead, verdict="inconclusive", reason="no_clear_suspect", **fields)
 

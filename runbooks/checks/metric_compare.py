@@ -294,8 +294,10 @@ def _decided(plan: _Plan, here: _Side, usable: list[_Side], before: list[_Side],
     unit = plan.unit
     if found.diff is None:
         return _undecided(plan, here.window, [here, *before], "too_few_samples", "nothing was counted")
+    # It is read now on the run's page and next week in the postmortem, so it does not say "now".
+    moved = ("fell" if found.diff < 0 else "rose") if found.verdict == "fail" else "went"
     sentence = (
-        f"{what} {number(found.now, unit)} now against {number(found.before, unit)} before: "
+        f"{what} {moved} from {number(found.before, unit)} to {number(found.now, unit)}: "
         f"{signed(found.diff, unit)} {interval(found.lo, found.hi)}, n = {found.n_now:,}"
     )
     reason = ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-# Units that stand close to the number.
-_CLOSE = {"%", "x", "°"}
+# Units that stand close to the number, and those that a number between 0 and 1 says by itself.
+_CLOSE = {"x", "°"}
+_SILENT = {"", "ratio", "share"}
 
 
 def number(value: float | None, unit: str = "") -> str:
@@ -60,6 +61,6 @@ def _digits(value: float) -> str:
 
 
 def _tail(unit: str) -> str:
-    if not unit:
+    if unit in _SILENT:
         return ""
-    return unit if unit in _CLOSE - {"%"} else f" {unit}"
+    return unit if unit in _CLOSE else f" {unit}"

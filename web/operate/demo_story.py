@@ -71,7 +71,7 @@ def _checks(incident: Incident, told: _Clock) -> None:
         "Did the 95th percentile of latency rise?",
         verdict="fail",
         provider="metric.compare",
-        summary="95th percentile of latency 4.1 s now against 1.7 s before: +2.4 s [+2.1, +2.7], n = 1,812.",
+        summary="Latency (P95) rose from 1.7 s to 4.1 s: +2.4 s [+2.1, +2.7], n = 1,812.",
         value=2.4,
         unit="s",
         samples=1812,

@@ -28,7 +28,7 @@ def test_it_names_a_suspect() -> None:
     found = ask(service)
     assert (found.verdict, found.samples, found.result["top"]["version"]) == ("fail", 2, "v43")
     assert found.summary.startswith(
-        "Model v43 (5 min before the onset) is the likeliest cause among 2 recorded changes"
+        "Model v43, 5 min before the onset, is the likeliest cause among 2 recorded changes"
     )
     assert found.value == found.result["top"]["posterior"] > 0.5
 

@@ -52,7 +52,7 @@ def rates(fake: Fake, *, before: float, now: float, per_step: float = 30) -> Ser
 def test_it_finds_a_drop_and_says_it_with_numbers(prometheus: Fake) -> None:
     found = ask(rates(prometheus, before=0.91, now=0.78))
     assert (found.verdict, found.samples, found.reason) == ("fail", 900, "")
-    assert found.summary == "Accuracy 0.78 now against 0.91 before: −0.13 [−0.16, −0.102], n = 900."
+    assert found.summary == "Accuracy fell from 0.91 to 0.78: −0.13 [−0.16, −0.102], n = 900."
     assert found.value == pytest.approx(-0.13, abs=1e-3)
     result = found.result
     assert (result["n_now"], result["n_before"], result["margin"]) == (900, 2700, 0.02)
@@ -175,7 +175,7 @@ def test_it_compares_means(prometheus: Fake) -> None:
     found = ask(service)
     assert (found.verdict, found.result["method"][:5]) == ("fail", "Welch")
     assert found.result["diff"] == pytest.approx(1.0, abs=0.1)
-    assert "USD/h now against" in found.summary
+    assert "USD/h: +" in found.summary
 
 
 def test_it_does_not_trust_points_that_follow_one_another(prometheus: Fake) -> None:
@@ -203,7 +203,7 @@ def test_it_compares_quantiles_of_buckets(prometheus: Fake) -> None:
     found = ask(make_measured(prometheus.url, compare=compare, worse="up", unit="s"))
     assert found.verdict == "fail"
     assert found.result["before"] == pytest.approx(1 + 0.05 / 0.09, abs=0.01)
-    assert found.summary.startswith("Accuracy (P95) 2 s now against 1.56 s before: +0.444 s [")
+    assert found.summary.startswith("Accuracy (P95) rose from 1.56 s to 2 s: +0.444 s [")
 
 
 def test_it_compares_quantiles_of_points(prometheus: Fake) -> None:

@@ -20,6 +20,7 @@ from incidents import timeline
 from incidents.models import ActionItem, Evidence, Incident, TimelineEntry
 from incidents.notices import body, tell
 from incidents.ownership import owner_of
+from incidents.texts import span
 
 # Days until due, by severity: 15 and 30 are PagerDuty's published practice, 60 and 90 are ours (design 4.1).
 DUE_DAYS = {1: 15, 2: 30, 3: 60, 4: 90}
@@ -330,10 +331,7 @@ def _late_detection(incident: Incident, service: str) -> Proposal | None:
     delay = incident.detected_at - (incident.onset_at or incident.started_at)
     if delay <= LATE_DETECTION:
         return None
-    minutes = round(delay.total_seconds() / 60)
-    check = (
-        f"Replaying the signal of {incident.key} raises the alert within 5 minutes of the onset (it took {minutes})."
-    )
+    check = f"Replaying the signal of {incident.key} rings within 5 minutes of the onset (it took {span(delay)})."
     return Proposal(
         "late_detection", f"Alert on {service} within 5 minutes of an onset like this one", "detect", 1, check
     )
@@ -372,9 +370,9 @@ def _slow_rollback(rollbacks: list[TimelineEntry], service: str) -> Proposal | N
     slow = [entry for entry in rollbacks if _seconds(entry) > SLOW_ROLLBACK_SECONDS]
     if not slow:
         return None
-    took = round(max(_seconds(entry) for entry in slow))
+    took = timedelta(seconds=max(_seconds(entry) for entry in slow))
     numbers = sorted({number for entry in slow for number in entry.evidence})
-    check = f"A drill rolls {service} back in under 5 minutes from approval to confirmation (it took {took} s)."
+    check = f"A drill rolls {service} back in under 5 minutes from approval to confirmation (it took {span(took)})."
     return Proposal("slow_rollback", f"Cut the rollback of {service} to under 5 minutes", "mitigate", 1, check, numbers)
 
 

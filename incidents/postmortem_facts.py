@@ -7,13 +7,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from catalog.models import Change, User
+from catalog.permissions import ROLES
 from incidents.models import ActionItem, Evidence, Incident, TimelineEntry
 
 # Roles that are not people; every other actor is shown by role wherever the draft speaks of causes.
 MACHINES = {"engine", "alert", "program"}
 CHANGES_BEFORE = timedelta(hours=72)
-# Which checks say best what users felt, best first.
-EFFECT_CHECKS = ("eval.compare", "metric.compare", "metric.query", "status.poll", "http.json")
+# Which checks say best what users felt, best first: live signals, then versions compared on an evaluation set.
+EFFECT_CHECKS = ("metric.compare", "metric.query", "eval.compare", "status.poll", "http.json")
+# The signal that an incident of this type is about.
+SIGNALS = {"accuracy_drop": "accuracy", "latency_spike": "latency", "cost_explosion": "cost", "data_issue": "null_rate"}
+# What a page says for a verdict; YAML words stay in YAML.
+WORDS = {
+    "fail": "Problem found",
+    "pass": "Ruled out",
+    "inconclusive": "Can't tell",
+    "error": "Couldn't measure",
+    "skipped": "Skipped",
+}
 
 
 @dataclass
@@ -42,8 +53,12 @@ class Facts:
     def without_names(self, text: str) -> str:
         """The text with people's names replaced by their roles."""
         for name, role in self.names.items():
-            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", role, text)
+            text = re.sub(rf"(?<![\w@./-]){re.escape(name)}(?![\w@/-])", role, text)
         return text
+
+    def brief(self, row: Evidence) -> str:
+        """What a piece of evidence says, without the difference and interval behind it, which are told in full once."""
+        return self.without_names(re.sub(r": [−+]?\d.*$", ".", row.summary, flags=re.DOTALL))
 
     def known(self, numbers: object) -> list[int]:
         """Those of the evidence numbers (12 or "E12") that exist here."""
@@ -83,11 +98,43 @@ class Facts:
         named = [self.evidence[number].provider for number in self.known(entry.evidence)]
         return next((name for name in named if name), str(entry.data.get("provider") or ""))
 
+    def start(self) -> TimelineEntry | None:
+        """The entry that says when the impact began: a person's correction, else the detection."""
+        corrected = [entry for entry in self.entries if entry.data.get("started_at")]
+        return corrected[-1] if corrected else self.detection()
+
+    def checks(self, *, verifying: bool) -> list[Evidence]:
+        """What was measured to find out (False), or to see whether it is over (True)."""
+        later = {
+            number
+            for entry in self.entries
+            if entry.data.get("phase") == "verify"
+            for number in self.known(entry.evidence)
+        }
+        effects = [entry for entry in self.entries if entry.kind == "effect"]
+        phases = any(entry.data.get("phase") for entry in self.entries)
+        found = []
+        for number, row in self.evidence.items():
+            if row.kind in ("check", "recheck"):
+                after = bool(effects) and row.created_at > effects[-1].at
+                if (number in later if phases else after) is verifying:
+                    found.append(row)
+        return found
+
     def effect(self) -> Evidence | None:
         """The measurement that shows what users felt: a failed check, the nearest to users first."""
-        failed = [row for row in self.evidence.values() if row.kind == "check" and row.verdict == "fail"]
+        wanted = SIGNALS.get(self.incident.incident_type)
+        failed = [row for row in self.checks(verifying=False) if row.verdict == "fail"]
         ranked = [row for row in failed if row.provider in EFFECT_CHECKS]
-        return min(ranked, key=lambda row: (EFFECT_CHECKS.index(row.provider), row.number or 0), default=None)
+        return min(
+            ranked,
+            key=lambda row: (
+                row.params.get("signal") != wanted,
+                EFFECT_CHECKS.index(row.provider),
+                row.number or 0,
+            ),
+            default=None,
+        )
 
 
 def gather(incident: Incident) -> Facts:
@@ -116,18 +163,22 @@ def gather(incident: Incident) -> Facts:
 
 
 def _names(incident: Incident, entries: list[TimelineEntry], changes: list[Change]) -> dict[str, str]:
-    """Who is named how. User names that nobody acted under stay, because they may be ordinary words."""
+    """Who is named how. A bare user name stays unless its owner acted here: it may be an ordinary word."""
     found: dict[str, str] = {}
+    acted = {entry.actor for entry in entries}
     for user in User.objects.filter(memberships__team=incident.team):
-        if user.full_name:
+        if user.full_name and user.full_name.lower() not in ROLES:
             found[user.full_name] = "a team member"
-        found[user.email] = "a team member"
+        found[user.email] = found[f"@{user.username}"] = "a team member"
+        if user.label in acted and user.username not in ROLES:
+            found[user.username] = "a team member"
     for change in changes:
         if change.author:
             found[change.author] = "the author of the change"
     for entry in entries:
         if entry.role not in MACHINES and entry.actor:
-            found[entry.actor] = f"the {entry.role or 'responder'}"
+            name = f"the {entry.role or 'responder'}"
+            found |= {entry.actor: name, f"@{entry.actor}": name}
         elif entry.role == "program" and "(token" in entry.actor:
             found[entry.actor] = "a program"
     return dict(sorted(found.items(), key=lambda pair: -len(pair[0])))

@@ -122,7 +122,7 @@ RULES = [
     ),
 ]
 _EXEMPT = re.compile(r"^\s*(```|~~~)")
-_QUOTED = re.compile(r"“[^”]*”|\"[^\"\n]*\"|`[^`\n]*`|(?m:^\s*>.*$)")
+_QUOTED = re.compile(r"“[^”]*”|«[^»]*»|\"[^\"\n]*\"|`[^`\n]*`|(?m:^\s*>.*$)")
 _TABLE_ROW = re.compile(r"^\s*\|")
 _CAUSAL = (
     r"(?:caused|broke|deployed|pushed|merged|changed|approved|deleted|forgot|failed|missed|ignored|introduced|disabled|"

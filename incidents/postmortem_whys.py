@@ -28,7 +28,7 @@ class Line(TypedDict):
 
 
 class Why(TypedDict):
-    """One level. Exactly one of `statement` (with evidence or timeline entries) and `ask_role` is filled."""
+    """One level: a `statement` with its evidence or timeline entries, a question to `ask_role`, or both."""
 
     level: int
     branch: str
@@ -61,10 +61,10 @@ def _why(level: int, branch: str, question: str, **parts: Any) -> Why:
 
 
 def _effect(facts: Facts) -> Why:
-    asked = ("why it happened", "what did users feel, in numbers?")
+    asked = ("what users felt", "what did users feel, in numbers?")
     row = facts.effect()
     if row is not None and row.number is not None:
-        return _why(1, *asked, statement=facts.without_names(row.summary), evidence=[row.number])
+        return _why(1, *asked, statement=facts.brief(row), evidence=[row.number])
     alert = facts.first("alert")
     if alert is not None:
         numbers = facts.known(alert.evidence)
@@ -77,10 +77,9 @@ def _cause(facts: Facts) -> Why:
     top = _top(entry) if entry is not None else None
     if entry is not None and top is not None:
         lines = _lines(facts, top)
-        numbers = [line["evidence"] for line in lines]
-        confidence = top.get("confidence", entry.data.get("confidence"))
         sure = entry.data.get("top") == top.get("id")
-        score = f", score {confidence:.2f}" if isinstance(confidence, int | float) else ""
+        score = top.get("score")
+        points = f" (score {score:+.0f})" if isinstance(score, int | float) else ""
         title = facts.without_names(str(top.get("title") or top.get("id") or "")).strip().rstrip(".?!")
         if title and any(line["side"] == "for" for line in lines):
             words = "The checks point to" if sure else "No cause was sure enough, the nearest was"
@@ -88,30 +87,43 @@ def _cause(facts: Facts) -> Why:
                 2,
                 branch,
                 "what made this possible?",
-                statement=f"{words} “{title}”{score}.",
+                statement=f"{words} “{title}”{points}.",
                 lines=lines,
-                evidence=numbers,
+                evidence=[line["evidence"] for line in lines],
                 entries=[entry.seq],
+                ask_role="" if sure else "Service owner",
             )
     return _why(2, branch, "which condition made this possible, and what shows it?", ask_role="Service owner")
 
 
 def _prevention(facts: Facts) -> Why:
+    """What changed, and what would have shown the loss before users saw it."""
     branch = "why it was not prevented"
-    lines: list[Line] = []
-    for provider, words in (("eval.compare", "Versions compared"), ("change.rank", "Changes before it")):
-        lines += [
-            {"side": words, "text": facts.without_names(row.summary), "evidence": row.number or 0}
-            for row in _checks(facts, provider)
-        ]
-    if lines:
+    compared = _failed(facts, "eval.compare")
+    if compared is not None:
+        old, new = compared.result.get("old_version"), compared.result.get("new_version")
+        worst = next(iter(compared.result.get("regressed") or []), "")
+        where = f", worst on {worst}" if worst else ""
         return _why(
             3,
             branch,
-            "what stood between this change and the users?",
-            statement="The response looked at what had changed and how it compares.",
-            lines=lines,
-            evidence=[line["evidence"] for line in lines],
+            f"was {new} compared with {old} before it served, and what did that show?"
+            if old and new
+            else "were the versions compared before the new one served, and what did that show?",
+            statement=facts.without_names(f"{compared.source or 'The evaluation set'} shows the loss{where}."),
+            evidence=[compared.number],
+            ask_role="Model owner",
+        )
+    changed = _failed(facts, "change.rank")
+    if changed is not None:
+        top = changed.result.get("top")
+        what = top.get("change") if isinstance(top, dict) else ""
+        return _why(
+            3,
+            branch,
+            "which gate did this change pass on its way, and what did that look at?",
+            statement=facts.without_names(f"Shortly before it came: {what}." if what else changed.summary),
+            evidence=[changed.number],
             ask_role="Service owner",
         )
     asked = "which evaluation case or release gate covers this kind of fault, and what did it show?"
@@ -130,7 +142,7 @@ def _detection(facts: Facts) -> Why:
 
 def _condition(facts: Facts) -> Why:
     role, question = LAST_QUESTION.get(facts.incident.incident_type, LAST_QUESTION["other"])
-    return _why(5, "why it was not prevented", question, ask_role=role)
+    return _why(5, "which condition lies beneath", question, ask_role=role)
 
 
 def _top(entry: TimelineEntry) -> dict[str, Any] | None:
@@ -152,10 +164,10 @@ def _lines(facts: Facts, top: dict[str, Any]) -> list[Line]:
         if isinstance(points, int | float) and points:
             side = "for" if points > 0 else "against"
         row = facts.evidence[numbers[0]]
-        found.append({"side": side, "text": facts.without_names(row.summary), "evidence": numbers[0]})
+        found.append({"side": side, "text": facts.brief(row), "evidence": numbers[0]})
     return found
 
 
-def _checks(facts: Facts, provider: str) -> list[Evidence]:
-    rows = [row for row in facts.evidence.values() if row.kind == "check" and row.provider == provider]
-    return [row for row in rows if row.verdict in ("fail", "pass")]
+def _failed(facts: Facts, provider: str) -> Evidence | None:
+    found = [row for row in facts.checks(verifying=False) if row.provider == provider and row.verdict == "fail"]
+    return found[-1] if found else None

@@ -10,6 +10,8 @@ from django.conf import settings
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 _MARKS = re.compile(r"([\\`*\[\]>|~])")
+# An interval of numbers cannot be taken for a link, nor for a citation.
+_NUMBERS = re.compile(r"(\[[+−]?[0-9.]+, [+−]?[0-9.]+\](?![(\[:]))")
 # The renderer knows no backslash before these: an entity shows them as they are.
 _ENTITIES = re.compile(r"<|&(?=#?\w+;)")
 # An underscore inside a word (`accuracy_drop`) is no emphasis and stays readable.
@@ -21,7 +23,8 @@ _FIRST = re.compile(r"^(?:[-+#!]|\d{1,9}(?=[.)])|[=:?])")
 def escaped(value: object) -> str:
     """A value as Markdown text on one line: shown as it is, never as formatting and never as a citation."""
     text = " ".join(str(value).split())
-    text = _UNDERSCORE.sub(r"\\_", _MARKS.sub(r"\\\1", text))
+    pieces = (piece if _NUMBERS.fullmatch(piece) else _MARKS.sub(r"\\\1", piece) for piece in _NUMBERS.split(text))
+    text = _UNDERSCORE.sub(r"\\_", "".join(pieces))
     text = _ENTITIES.sub(lambda m: "&lt;" if m.group() == "<" else "&amp;", text)
     return _FIRST.sub(lambda m: _unmarked(m.group()), text)
 
@@ -38,17 +41,35 @@ def utc(moment: datetime | None, form: str = "%Y-%m-%d %H:%M UTC") -> str:
 
 
 def span(length: timedelta | None) -> str:
-    """A duration for people: `45 s`, `7 min`, `2 h 5 min`, `3 d 4 h`; `unknown` when there is none."""
+    """A duration for people: `45 s`, `7 min 5 s`, `26 min`, `2 h 5 min`, `3 d 4 h`; `unknown` when there is none."""
     if length is None:
         return "unknown"
     seconds = max(0, round(length.total_seconds()))
     if seconds < 60:
         return f"{seconds} s"
     if seconds < 3600:
-        return f"{seconds // 60} min"
+        return f"{seconds // 60} min" + (f" {seconds % 60} s" if seconds < 600 and seconds % 60 else "")
     if seconds < 86400:
         return f"{seconds // 3600} h" + (f" {seconds % 3600 // 60} min" if seconds % 3600 >= 60 else "")
     return f"{seconds // 86400} d" + (f" {seconds % 86400 // 3600} h" if seconds % 86400 >= 3600 else "")
+
+
+def offset(length: timedelta) -> str:
+    """A moment beside the one that counts as zero: `T+9:49`, `T-3:30`, `T+1:02:03`, `T+2 d 4 h`."""
+    seconds = round(abs(length.total_seconds()))
+    sign = "-" if length.total_seconds() < 0 and seconds else "+"
+    if seconds >= 2 * 86400:
+        return f"T{sign}{span(timedelta(seconds=seconds))}"
+    minutes, hours = seconds // 60 % 60, seconds // 3600
+    return f"T{sign}{f'{hours}:{minutes:02}' if hours else minutes}:{seconds % 60:02}"
+
+
+def code(value: object) -> str:
+    """A query as Markdown code on one line, also inside a table; plain escaped text where it has backticks."""
+    text = " ".join(str(value).split())
+    if not text or "`" in text:
+        return escaped(text)
+    return f"`{text}`"
 
 
 def _environment() -> Environment:

@@ -17,14 +17,25 @@ from pytest_django import Settings
 from catalog.actors import ENGINE
 from catalog.models import Team
 from common.errors import Conflict, Forbidden, Invalid, NotFound
-from incidents import action_items, citations, postmortem_export, postmortem_lint, postmortems, timeline
+from incidents import (
+    action_items,
+    citations,
+    lifecycle,
+    outbox,
+    postmortem_export,
+    postmortem_lint,
+    postmortems,
+    timeline,
+)
 from incidents.models import Message, Postmortem, TimelineEntry
 from incidents.ownership import owner_of
-from incidents.postmortem_draft import KEY_MOMENTS, compile_draft
+from incidents.postmortem_draft import compile_draft
 from incidents.postmortem_facts import gather
+from incidents.postmortem_moments import KEY_MOMENTS
 from tests.conftest import Clock
 from tests.factories import make_actor, make_incident, make_service, make_user
 from tests.factories_postmortems import Story, make_address, make_check
+from tests.fakes import web
 
 pytestmark = pytest.mark.django_db
 
@@ -122,7 +133,7 @@ def test_it_names_roles_and_no_people(moved_clock: Clock) -> None:
     made = postmortems.draft(story.incident, actor=ENGINE)
     without_owners = "\n".join(line for line in made.body.split("\n") if "| P" not in line)
     assert "Dana" not in without_owners
-    assert "the on-call approved the rollback" in made.body
+    assert "The on-call approved the rollback" in made.body
 
 
 def test_it_derives_the_durations(moved_clock: Clock) -> None:
@@ -141,7 +152,8 @@ def test_it_asks_where_a_moment_is_missing(team: Team) -> None:
 def test_it_lists_what_was_checked_and_found(moved_clock: Clock) -> None:
     story = Story()
     found = citations.section(postmortems.draft(story.incident, actor=ENGINE).body, "What was checked") or ""
-    assert f"### Problem found\n\n- Accuracy fell from 0.91 to 0.78, n = 900 [E{story.effect.number}]." in found
+    effect = "Accuracy fell from 0.91 to 0.78: −0.13 [−0.16, −0.1], n = 900"
+    assert f"### Problem found\n\n- {effect} [E{story.effect.number}]." in found
     assert f"### Can't tell\n\n- No labels in the last hour [E{story.open.number}]." in found
     assert f"### Ruled out\n\n- Latency stayed at 210 ms [E{story.quiet.number}]." in found
 
@@ -150,11 +162,13 @@ def test_it_fills_the_five_whys(moved_clock: Clock) -> None:
     story = Story()
     made = postmortems.draft(story.incident, actor=ENGINE)
     effect, cause, prevention, detection, condition = made.whys
-    assert effect["evidence"] == [story.effect.number]
-    assert cause["statement"] == "The checks point to “Bad model version v43”, score 0.92."
+    assert (effect["statement"], effect["evidence"]) == ("Accuracy fell from 0.91 to 0.78.", [story.effect.number])
+    assert cause["statement"] == "The checks point to “Bad model version v43” (score +4)."
     assert cause["evidence"] == [story.effect.number, story.change.number, story.quiet.number]
     assert [line["side"] for line in cause["lines"]] == ["for", "for", "against"]
-    assert prevention["evidence"] == [story.effect.number, story.change.number]
+    assert prevention["statement"] == "golden shows the loss, worst on language=en."
+    assert prevention["question"] == "was v43 compared with v42 before it served, and what did that show?"
+    assert prevention["evidence"] == [story.versions.number]
     assert (detection["statement"], detection["entries"]) == ("It was detected 9 min after it began.", [1])
     assert (condition["ask_role"], condition["evidence"]) == ("Model owner", [])
 
@@ -165,14 +179,61 @@ def test_it_asks_instead_of_guessing_a_cause(team: Team) -> None:
     assert [one.code for one in postmortem_lint.findings(made.body, names=[])] == ["PM09"]
 
 
+def test_it_begins_before_anybody_saw_it(moved_clock: Clock) -> None:
+    story = Story()
+    lines = (citations.section(postmortems.draft(story.incident, actor=ENGINE).body, "Timeline") or "").split("\n- ")
+    assert lines[1] == f"**2026-11-21 02:39:00** (T-12:00) Changed (model): Deploy v43 [E{story.change.number}]."
+    assert lines[2] == "**02:51:00** (T+0:00) The impact began [T1]."
+    assert lines[3].startswith("**03:00:00** (T+9:00) Alert AccuracyLow fired: 0.78; Limit 0.88 [T1]")
+
+
+def test_it_tells_each_measurement_in_full_only_where_it_belongs(moved_clock: Clock) -> None:
+    story = Story()
+    body = postmortems.draft(story.incident, actor=ENGINE).body
+    assert [body.count(row.summary.rstrip(".")) for row in (story.versions, story.change, story.back)] == [1, 1, 1]
+    assert body.count(story.effect.summary.rstrip(".")) == 2
+    assert f"Accuracy fell from 0.91 to 0.78 [E{story.effect.number}]." in (citations.section(body, "Summary") or "")
+    assert "\n\n\n" not in body
+
+
+def test_it_tells_who_decided_what_was_done_and_whether_it_helped(moved_clock: Clock) -> None:
+    story = Story()
+    body = postmortems.draft(story.incident, actor=ENGINE).body
+    response = citations.section(body, "Response") or ""
+    assert re.search(
+        r"Rolled back the model from v43 to v42; it took 6 min 52 s from approval \[T\d+\]\. "
+        r"Proposed at 03:00:00, overridden at 03:00:00 by the on-call \[T\d+\] \[T\d+\]\.",
+        response,
+    )
+    assert re.search(r"\| flag chat-model \| v43 \| v42 \| \[T\d+\] \|", body)
+    verified = citations.section(body, "Verification") or ""
+    assert verified.strip() == f"- No problem: {story.back.summary[:-1]} [E{story.back.number}]."
+
+
+def test_it_says_when_nobody_could_be_told(team: Team, moved_clock: Clock) -> None:
+    incident = lifecycle.declare(team=team, title="Slow", severity=2, actor=ENGINE)
+    body = postmortems.draft(incident, actor=ENGINE).body
+    assert "- Once there was nobody to tell, because nobody had an address [T2]." in body
+
+
+def test_it_says_how_soon_somebody_was_told(team: Team, moved_clock: Clock) -> None:
+    with web.serve(lambda asked: web.Reply()) as sink:
+        make_address(sink.url, team=team)
+        incident = lifecycle.declare(team=team, title="Slow", severity=2, actor=ENGINE)
+        moved_clock.forward(seconds=7)
+        outbox.deliver(Message.objects.get().pk)
+    body = postmortems.draft(incident, actor=ENGINE).body
+    assert "- The first message was delivered 7 s after the detection [T3]." in body
+
+
 def test_it_says_when_no_cause_was_sure(team: Team) -> None:
     incident = make_incident(team)
     row = make_check(incident, "Errors rose to 7 %.")
     lines = [{"step": "a", "verdict": "fail", "points": 1, "evidence": row.number}]
-    ranked = [{"id": "x", "title": "Upstream slow", "confidence": 0.41, "lines": lines}]
+    ranked = [{"id": "x", "title": "Upstream slow", "confidence": 0.41, "score": 1, "lines": lines}]
     timeline.record(incident, kind="diagnosis", actor=ENGINE, text="No cause.", data={"top": "", "ranked": ranked})
     made = postmortems.draft(incident, actor=ENGINE)
-    assert made.whys[1]["statement"] == "No cause was sure enough, the nearest was “Upstream slow”, score 0.41."
+    assert made.whys[1]["statement"] == "No cause was sure enough, the nearest was “Upstream slow” (score +1)."
 
 
 def test_it_cites_only_what_exists(moved_clock: Clock) -> None:
@@ -213,7 +274,8 @@ def test_it_folds_a_long_timeline(team: Team, moved_clock: Clock) -> None:
     assert len(shown) - len(asked) == KEY_MOMENTS
     assert any("Pinned words" in line for line in shown)
     assert 1 <= len(asked) <= 5
-    assert "Step 59 is fine" in (citations.section(body, "Appendix: other") or "")
+    assert "[T61] [E60]" in (citations.section(body, "Appendix: other") or "")
+    assert "Step 59 is fine [E60]" in body
 
 
 def test_it_shows_foreign_text_as_text(team: Team) -> None:
@@ -362,7 +424,7 @@ def test_it_exports(moved_clock: Clock) -> None:
     assert " style=" not in page
     exported = json.loads(json.dumps(postmortem_export.data(made)))
     assert exported["whys"][0]["level"] == 1
-    assert len(exported["evidence"]) == 4
+    assert len(exported["evidence"]) == 6
     assert exported["action_items"][0]["due_on"]
 
 

@@ -56,7 +56,6 @@ def _context(request: PersonRequest, found: Postmortem) -> dict[str, Any]:
         "postmortem": found,
         "incident": incident,
         "findings": postmortem_lint.findings(found.body) if found.body else [],
-        "whys": [why for why in found.whys if isinstance(why, dict)],
         "items": list(incident.action_items.select_related("owner")),
         "editions": list(found.editions.defer("body")[:20]),
         "exhibits": [exhibits.exhibit(row, incident) for row in rows[:200]],

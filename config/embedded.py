@@ -20,7 +20,7 @@ from django.db import connections
 from config import broker
 from config.celery import QUEUES
 from config.celery import app as celery_app
-from web.operate import runner
+from web.operate import runner, watch
 
 log = logging.getLogger(__name__)
 STOP_SECONDS = 25.0
@@ -40,6 +40,7 @@ class Engine:
         self.ready = {name: threading.Event() for name in QUEUES}
         self.beat = Service(app, max_interval=2, scheduler_cls=Scheduler, **BEAT)
         self.runner = runner.Runner(queues=list(QUEUES), name=runner.own_name("embedded"))
+        self.watch = watch.Watch()
 
     def start(self) -> None:
         """Start every thread; `ready` tells per queue when its worker takes messages."""
@@ -61,6 +62,7 @@ class Engine:
         self._thread(self.beat.start, "beat")
         self._thread(_warm, "warm-up")
         self.runner.start()
+        self.watch.start()
 
     def wait_ready(self, seconds: float) -> bool:
         """Whether every worker took up its queue within `seconds`."""
@@ -74,6 +76,7 @@ class Engine:
         """
         end = time.monotonic() + seconds
         broker.stopping.set()
+        self.watch.stop()
         self.runner.stop()
         self.beat.stop()
         stoppers = [threading.Thread(target=worker.stop, daemon=True) for worker in self.workers]

@@ -25,6 +25,7 @@ from web.policy import allow
 # A worker ticks each second; three missed looks of 5 s and it is not counted any more.
 WORKER_ALIVE = timedelta(seconds=20)
 # promises.md P16: what is not working must show within a minute.
+NO_TICK = "no worker ticks"
 SILENT = timedelta(seconds=60)
 
 
@@ -107,7 +108,7 @@ def engine_state(now: datetime) -> dict[str, Any]:
     silent = SILENT.total_seconds()
     faults = []
     if state["tick_age_seconds"] is None or state["tick_age_seconds"] > silent:
-        faults.append("no worker ticks")
+        faults.append(NO_TICK)
     for name, what in (("oldest_ready_seconds", "steps"), ("oldest_delivery_seconds", "deliveries")):
         if state[name] > silent:
             faults.append(f"{what} wait over a minute")

@@ -326,7 +326,7 @@ def test_it_has_words_for_every_kind(team: Team, kind: str, moved_clock: Clock) 
         "runbook": "R",
         "outcome": "resolved",
         "findings": ["one"],
-        "seconds": 40,
+        "what": "nothing runs",
         "command": "manage.py worker",
         "postmortem": postmortems.start_clock(incident, now=moved_clock()),
         "owner": "Dana",

@@ -10,13 +10,14 @@ from celery.beat import Scheduler, Service
 from django.core.management.base import BaseCommand
 
 from web.management.commands.worker import refuse_unsafe
+from web.operate import watch
 
 # No remote control: nobody may talk to the clock over the broker (celery-types does not know the argument).
 OPTIONS: dict[str, Any] = {"remote_control": False}
 
 
 class Command(BaseCommand):
-    """Start house jobs when they are due; no run depends on it."""
+    """Start house jobs when they are due, and watch the engine; no run depends on it."""
 
     help = "Start house jobs when due, until SIGTERM. One is enough; a second one only repeats harmless jobs."
     requires_system_checks: list[str] = []
@@ -30,4 +31,7 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: service.stop())
         self.stdout.write("The clock is running.")
         self.stdout.flush()
+        watching = watch.Watch()
+        watching.start()
         service.start()
+        watching.stop()

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from catalog.actors import ENGINE, Actor
 from catalog.models import Address, Team, User
@@ -16,8 +17,9 @@ from common import clock
 from common.background import enqueue
 from common.secrets import redact
 from incidents import tasks, texts, timeline
-from incidents.models import Incident, Message
+from incidents.models import Evidence, Incident, Message
 from incidents.outbox import deliver, due
+from incidents.postmortem_facts import SIGNALS
 
 __all__ = ["KINDS", "body", "deliver", "due", "link_of", "subject", "tell"]
 
@@ -78,16 +80,20 @@ def tell(
     return found
 
 
-def subject(incident: Incident, *, what: str, asks: str = "", left: timedelta | None = None) -> str:
+def subject(
+    incident: Incident, *, what: str = "", asks: str = "", says: str = "", left: timedelta | None = None
+) -> str:
     """A subject that is readable on a lock screen.
 
-    `SEV2 INC-42 rag-chat accuracy .91→.78 · asks: roll back v43→v42 · 26 min left`: what is wrong comes first, and only
-    it is cut when the whole is too long.
+    `SEV2 INC-42 rag-chat accuracy .91→.78 (de) · asks: roll back v43→v42 · 26 min left`: what is wrong comes first
+    (what was measured, once it is, else the title), and only it is cut when the whole is too long.
     """
+    what = measured(incident) or incident.title if what in ("", incident.title) else what
     head = f"{'DRILL ' if incident.is_drill else ''}SEV{incident.severity} {incident.key}"
     if incident.service is not None:
         head += f" {incident.service.slug}"
-    tail = f" · asks: {asks}" if asks else ""
+    tail = f" · asks: {_act(incident, asks)}" if asks else ""
+    tail += f" · {says}" if says else ""
     if left is not None:
         tail += f" · {texts.span(left)} left"
     what = " ".join(what.split())
@@ -95,6 +101,42 @@ def subject(incident: Incident, *, what: str, asks: str = "", left: timedelta | 
     if len(what) > room:
         what = what[: room - 1].rstrip() + "…"
     return " ".join(f"{head} {what}{tail}".split())
+
+
+def measured(incident: Incident) -> str:
+    """What users feel, as short as it gets: `accuracy .91→.78 (de)`; empty before a check has found it."""
+    failed = Evidence.objects.filter(incident_id=incident.pk, kind="check", verdict="fail").order_by("number")
+    wanted = SIGNALS.get(incident.incident_type)
+    felt = [row for row in failed.filter(provider="metric.compare")[:20] if row.params.get("signal")]
+    for row in sorted(felt, key=lambda row: row.params["signal"] != wanted):
+        before, now = row.result.get("before"), row.result.get("now")
+        if isinstance(before, int | float) and isinstance(now, int | float):
+            unit = "" if row.unit in ("", "ratio", "share") else f" {row.unit}"
+            name = str(row.params["signal"]).replace("_", " ")
+            return f"{name} {_short(before)}→{_short(now)}{unit}{_where(failed)}"
+    return ""
+
+
+def _where(failed: QuerySet[Evidence]) -> str:
+    """The part of the traffic that is worst off, if versions were compared by part: ` (de)`."""
+    compared = failed.filter(provider="eval.compare").last()
+    worst = (compared.result.get("regressed") or [""])[0] if compared else ""
+    return f" ({str(worst).rpartition('=')[2]})" if worst else ""
+
+
+def _short(value: float) -> str:
+    """Two or three digits: `.91`, `1.7`, `26`, `1,240`."""
+    if abs(value) < 1:
+        return f"{value:.2f}".replace("0.", ".", 1) if abs(value) >= 0.005 else f"{value:.1g}"
+    return f"{value:,.1f}" if abs(value) < 10 else f"{value:,.0f}"
+
+
+def _act(incident: Incident, asks: str) -> str:
+    """What is asked for, without what the line says already: `roll back v43→v42`."""
+    if incident.service is not None:
+        asks = asks.replace(f" {incident.service.slug}:", "")
+    asks = asks.replace(" → ", "→")
+    return asks[:1].lower() + asks[1:] if asks[1:2].islower() else asks
 
 
 def body(kind: str, **facts: Any) -> str:

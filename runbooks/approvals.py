@@ -89,12 +89,14 @@ def ask(
 
 def _tell(run: Run, request: ApprovalRequest, *, kind: str, asks: str, now: datetime) -> None:
     left = max(timedelta(0), request.due_at - now)
-    title = run.incident.title if run.incident else run.runbook.title
-    subject = (
-        notices.subject(run.incident, what=title, asks=asks, left=left)
-        if run.incident
-        else f"{title} asks: {asks} · until {request.due_at:%H:%M} UTC"
-    )
+    # The first clause of the action is what fits on a lock screen.
+    act = asks.partition(", ")[0]
+    if run.incident is None:
+        subject = f"{run.runbook.title} asks: {asks} · until {request.due_at:%H:%M} UTC"
+    elif kind == "approval_expired":
+        subject = notices.subject(run.incident, says=f"expired, nothing was applied: {act}")
+    else:
+        subject = notices.subject(run.incident, asks=act, left=left)
     notices.tell(
         team=run.team,
         kind=kind,
@@ -334,7 +336,7 @@ def expire(run: Run, step: StepRun, *, now: datetime) -> None:
     transitions.note(
         run, kind="approval", text=f"Expired, nothing was applied: {sentence}. It can be asked again.", pinned=True
     )
-    _tell(run, request, kind="approval_expired", asks=f"expired, nothing was applied: {sentence}", now=now)
+    _tell(run, request, kind="approval_expired", asks=sentence, now=now)
     engine.settle(
         run,
         step,

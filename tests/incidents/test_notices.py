@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from pytest_django import Settings
 
+from catalog.actors import ALERT
 from catalog.models import Address, Team
 from common.errors import Invalid
-from incidents import notices, outbox, schedule
+from incidents import lifecycle, notices, outbox, schedule
 from incidents.channels import channel_for
 from incidents.models import Incident, Message, TimelineEntry
 from tests.conftest import Clock
 from tests.factories import make_incident, make_service, make_user
-from tests.factories_postmortems import make_address
+from tests.factories_postmortems import make_address, make_check
 from tests.fakes import smtp, web
 
 pytestmark = pytest.mark.django_db
@@ -105,6 +107,36 @@ def test_it_writes_subjects_for_a_lock_screen(team: Team) -> None:
         incident, what="accuracy .91→.78", asks="roll back v43→v42", left=timedelta(minutes=26, seconds=20)
     )
     assert made == "SEV2 INC-42 rag-chat accuracy .91→.78 · asks: roll back v43→v42 · 26 min left"
+
+
+def test_it_puts_what_was_measured_on_the_lock_screen(team: Team) -> None:
+    incident = make_incident(
+        team,
+        make_service(team, "rag-chat"),
+        severity=2,
+        number=42,
+        title="Quality alert",
+        incident_type="accuracy_drop",
+    )
+    asks, left = "Roll back rag-chat: v43 → v42", timedelta(minutes=26)
+    assert notices.subject(incident, asks=asks, left=left) == (
+        "SEV2 INC-42 rag-chat Quality alert · asks: roll back v43→v42 · 26 min left"
+    )
+    for signal, before, now, unit in (("latency", 1.72, 4.1, "s"), ("accuracy", 0.913, 0.7784, "ratio")):
+        make_check(
+            incident,
+            f"{signal} moved.",
+            provider="metric.compare",
+            params={"signal": signal},
+            result={"before": before, "now": now},
+            unit=unit,
+        )
+    make_check(incident, "v43 is worse.", provider="eval.compare", result={"regressed": ["language=de", "a=b"]})
+    assert notices.subject(incident, asks=asks, left=left) == (
+        "SEV2 INC-42 rag-chat accuracy .91→.78 (de) · asks: roll back v43→v42 · 26 min left"
+    )
+    incident.incident_type = "latency_spike"
+    assert notices.measured(incident) == "latency 1.7→4.1 s (de)"
 
 
 def test_it_cuts_only_what_is_wrong(team: Team) -> None:
@@ -346,3 +378,15 @@ def test_it_has_words_for_every_kind(team: Team, kind: str, moved_clock: Clock) 
     made = notices.body(kind, **facts)
     assert made
     assert "{" not in made
+
+
+def test_it_reaches_a_lock_screen_whole(team: Team, sink: web.Web) -> None:
+    make_address(sink.url, team=team)
+    service = make_service(team, "rag-chat")
+    lifecycle.declare(team=team, service=service, title="Accuracy fell", severity=1, actor=ALERT)
+    outbox.deliver(Message.objects.get().pk)
+    told = json.loads(sink.asked[0].body)
+    incident = Incident.objects.get()
+    assert told["subject"] == f"SEV1 {incident.key} rag-chat Accuracy fell"
+    assert told["link"] == f"http://127.0.0.1:8000/incidents/{incident.number}"
+    assert told["body"].splitlines()[1] == "Severity 1 (critical), rag-chat."

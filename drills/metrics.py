@@ -26,7 +26,7 @@ HELP: dict[str, tuple[str, str]] = {
     "ml_cost_usd_total": ("counter", "What the upstream model cost, in US dollars."),
     "ml_upstream_attempts_total": ("counter", "Calls of the provider, retries included."),
     "ml_safety_flags_total": ("counter", "Answers that the safety classifier flagged."),
-    "ml_labels_total": ("counter", "Answers that people have labelled right or wrong (about 30 %)."),
+    "ml_labels_total": ("counter", "Answers that people have labelled right or wrong."),
     "ml_eval_score": ("gauge", "Share of right answers on the evaluation set, by version and slice."),
     "ml_feature_null_ratio": ("gauge", "Share of missing values, by feature and tenant."),
     "ml_gpu_memory_ratio": ("gauge", "Used share of GPU memory, by node."),

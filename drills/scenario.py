@@ -115,17 +115,17 @@ class Plan:
     season_phase: float
 
 
-def plan(cause: str, size: float, seed: int, history: int) -> Plan:
+def plan(cause: str, size: float, seed: int, history: int, version: str = NEWEST) -> Plan:
     """The scenario of a seed: the fault begins 10 to 25 minutes before minute 0, when the alert fires.
 
-    `history` is how many minutes the world remembers before minute 0.
+    `history` is how many minutes the world remembers before minute 0; `version` serves in a world without a fault.
     """
     rng = stream(seed, "plan")
     onset = -rng.randint(10, 25)
     weak_slice = rng.choice(["lookup", "summary", "compare", "howto"])
     innocent_gap, innocent = rng.randint(1, 25), rng.random() < 0.35
     changes = _routine_changes(seed, onset)
-    flags = [FlagEvent(-history, flag, values[0]) for flag, values in FLAGS.items()]
+    flags = [FlagEvent(-history, flag, values[0]) for flag, values in (FLAGS | {"chat-model": (version,)}).items()]
     faults = () if cause == "none" else (Fault(cause, size, onset),)
     if cause == "model_regression":
         flags = [FlagEvent(-history, e.flag, PREVIOUS) if e.flag == "chat-model" else e for e in flags]

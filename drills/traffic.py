@@ -73,7 +73,14 @@ def season(minute: int, phase: float) -> float:
 
 
 def minute_of_requests(
-    seed: int, minute: int, state: State, *, phase: float, share: float, per_minute: int = REQUESTS_PER_MINUTE
+    seed: int,
+    minute: int,
+    state: State,
+    *,
+    phase: float,
+    share: float,
+    per_minute: int = REQUESTS_PER_MINUTE,
+    labelled: float = LABELLED_SHARE,
 ) -> list[Request]:
     """All requests of one minute of the world's clock, unordered.
 
@@ -117,7 +124,7 @@ def minute_of_requests(
                 state.provider,
                 # In this order, so that the same numbers are drawn whatever was served.
                 draw() < accuracy[kind] and served,
-                draw() < LABELLED_SHARE and served,
+                draw() < labelled and served,
                 draw() < 0.002,
             )
         )

@@ -41,7 +41,7 @@ from drills.scenario import (
     plan,
     stream,
 )
-from drills.traffic import REQUESTS_PER_MINUTE, State, minute_of_requests
+from drills.traffic import LABELLED_SHARE, REQUESTS_PER_MINUTE, State, minute_of_requests
 
 log = logging.getLogger(__name__)
 HISTORY_MINUTES = 720
@@ -78,6 +78,8 @@ class World:
         start: float | None = None,
         history: int = HISTORY_MINUTES,
         traffic: int = REQUESTS_PER_MINUTE,
+        labelled: float = LABELLED_SHARE,
+        version: str = NEWEST,
     ) -> None:
         if cause not in CAUSES:
             raise Refused(400, f"There is no cause {cause!r}; known: {', '.join(CAUSES)}.")
@@ -89,6 +91,10 @@ class World:
         self.history = history
         # Requests per wall minute: more of them make smaller differences visible sooner.
         self.traffic = traffic
+        # The share of answers that people label, for the same reason.
+        self.labelled = labelled
+        # What serves while no fault and nobody has changed it.
+        self.version = version
         self._lock = threading.RLock()
         self.time = WorldClock(float(math.floor(clock() if start is None else start)), speed)
         self.reset()
@@ -102,7 +108,7 @@ class World:
     def reset(self) -> None:
         """Back to the scenario of the seed, as if nobody had touched it; the clock goes on."""
         with self._lock:
-            self._plan = plan(self.cause, self.size, self.seed, self.history)
+            self._plan = plan(self.cause, self.size, self.seed, self.history, self.version)
             self._faults = list(self._plan.faults)
             self._flags = list(self._plan.flags)
             self._changes = list(self._plan.changes)
@@ -138,7 +144,13 @@ class World:
         share = (self.time.wall(minute + 1) - self.time.wall(minute)) / 60
         season_phase = self._plan.season_phase
         return minute_of_requests(
-            self.seed, minute, self.state(minute), phase=season_phase, share=share, per_minute=self.traffic
+            self.seed,
+            minute,
+            self.state(minute),
+            phase=season_phase,
+            share=share,
+            per_minute=self.traffic,
+            labelled=self.labelled,
         )
 
     def state(self, minute: int) -> State:
@@ -215,7 +227,7 @@ class World:
         if not -self.history < at < 100_000:
             raise Refused(400, f"at is in minutes from now, above -{self.history}.")
         with self._lock:
-            self._catch_up()
+            # Minutes that nobody asked about yet come out right later; making them first would make them twice.
             minute = max(math.ceil(self.time.minute(self.now()) + at), 1 - self.history)
             fault = None
             if cause == "none":

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 
-from catalog import connections, loader, people
-from catalog.actors import ENGINE
+from catalog import people, versions
 from catalog.models import ModelVersion, Team, User
-from common import http
+from common import clock, http
 from drills import alerting, world
 from drills.server import DrillServer
-from evaluations import sets
 from incidents import endpoints
 from incidents.citations import unsupported_sentences
 from incidents.models import Delivery, Incident, TimelineEntry
@@ -25,7 +23,7 @@ from runbooks.models import ApprovalRequest, Effect, Run
 from tests.factories_runbooks import wait_for
 from web.operate import demo
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow, pytest.mark.live]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 
 @pytest.fixture
@@ -45,11 +43,9 @@ def admin(drill: DrillServer) -> User:
     user = people.first_user()
     team = Team.objects.get(slug="default")
     library.load_shipped()
-    for slug, connector in (("demo-prometheus", "prometheus"), ("demo-model", "http_json"), ("demo-flags", "flag")):
-        connections.save(team, slug=slug, connector=connector, config={"url": drill.url}, secrets={}, actor=ENGINE)
-    sets.load(team, slug="rag-chat-golden", title="Golden", text=demo.cases())
-    text = (Path(world.__file__).parent / "rag-chat.yaml").read_text()
-    loader.load(text, file="rag-chat.yaml", team=team)
+    demo.connect(team, drill.url)
+    service = demo.load_service(team)
+    versions.promote(service, "v43", at=clock.now() - timedelta(minutes=12))
     demo.shorten_verification(team)
     return user
 

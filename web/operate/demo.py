@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.db import connection as database
+from django.db import transaction
 
-from catalog import changes, connections, loader
+from catalog import changes, connections, loader, versions
 from catalog.actors import ENGINE, Actor
 from catalog.models import Connection, ModelVersion, Service, Team, User
 from common import clock, http
@@ -23,10 +26,10 @@ from common.secrets import decrypt
 from drills import alerting, world
 from drills.server import DrillServer
 from evaluations import sets
-from incidents import endpoints, lifecycle
+from incidents import endpoints, lifecycle, timeline
 from incidents.models import Alert, Endpoint, Incident
-from runbooks import revisions
-from runbooks.models import Runbook
+from runbooks import revisions, runs
+from runbooks.models import OPEN_RUN_STATES, Run, Runbook
 from web.operate import demo_story, door
 
 log = logging.getLogger(__name__)
@@ -36,20 +39,36 @@ ENDPOINT = "demo"
 SEED = 3
 # The world's clock runs this much faster than ours, so that a change of its flag shows within seconds.
 SPEED = 4.0
-# Enough traffic for a verification of two minutes to tell apart what a real service needs ten for.
-TRAFFIC = 600
-HISTORY_MINUTES = 110
+# So much traffic, nearly all of it labelled, that a verification of two minutes decides what a real service needs
+# a quarter of an hour for: whenever it looks, its interval is narrower than the margin (tests/web/operate/test_demo).
+TRAFFIC = 1500
+LABELLED = 0.9
+# An hour of baseline before the onset, the five minutes that are left out between them, and a little more.
+HISTORY_MINUTES = 80
+# A simulated service that is started again in the middle of its trouble remembers so much of it.
+LONGEST_HISTORY_MINUTES = 360
 ONSET_SECONDS = 12 * 60
-# The shipped runbook, verified in two minutes instead of a quarter of an hour; its title says so.
+OLD, NEW = "v42", "v43"
+OLD_SERVED_DAYS = 12
+LONGEST_WAIT_SECONDS = 60.0
+AGAIN = "The demo runs again."
+# The shipped runbook, verified in two minutes instead of a quarter of an hour; its title says so. Its approval waits
+# as long as the language lets it, so that nothing expires while somebody reads.
 SHORTER = {
     "title: Accuracy drop on a served model": "title: Accuracy drop on a served model (demo, verified in 2 minutes)",
-    "wait: 12m": "wait: 100s",
-    "with: {signal: accuracy, window: 10m}": "with: {signal: accuracy, window: 80s, margin: 0.06}",
-    "with: {signal: error_rate, window: 10m}": "with: {signal: error_rate, window: 80s, margin: 0.06}",
+    "deadline: 24h": "deadline: 14d",
+    "timeout: 30m": "timeout: 13d",
+    "wait: 12m": "wait: 105s",
+    "with: {signal: accuracy, window: 10m}": "with: {signal: accuracy, window: 90s, margin: 0.06}",
+    "with: {signal: error_rate, window: 10m}": "with: {signal: error_rate, window: 90s, margin: 0.06}",
 }
-CONNECTIONS = {"demo-prometheus": "prometheus", "demo-model": "http_json", "demo-flags": "flag"}
-_running: DrillServer | None = None
-_first_view = threading.Lock()
+# Each with its connector and where the simulated service answers for it.
+CONNECTIONS = {
+    "demo-prometheus": ("prometheus", ""),
+    "demo-model": ("http_json", ""),
+    "demo-flags": ("flag", ""),
+    "llm-status": ("http_json", "/status"),
+}
 
 
 def seed() -> None:
@@ -57,16 +76,31 @@ def seed() -> None:
     team = Team.objects.get(slug="default")
     if Service.objects.filter(slug=SERVICE).exists():
         return
-    for slug, connector in CONNECTIONS.items():
-        connections.save(
-            team, slug=slug, connector=connector, config={"url": "http://127.0.0.1:9"}, secrets={}, actor=ENGINE
-        )
-    sets.load(team, slug="rag-chat-golden", title="RAG chat, golden questions", text=cases())
-    text = (Path(world.__file__).parent / "rag-chat.yaml").read_text()
-    service = loader.load(text, file="rag-chat.yaml", team=team)
+    # Where the simulated service will answer is known once it has started; port 9 discards.
+    connect(team, "http://127.0.0.1:9")
+    service = load_service(team)
     endpoints.create(source="alertmanager", name=ENDPOINT, team=team, service=service)
     shorten_verification(team)
     demo_story.tell(service, User.objects.get(username="admin"))
+
+
+def connect(team: Team, url: str) -> None:
+    """Point the demo's connections at a simulated service."""
+    known = set(Connection.objects.filter(team=team).values_list("slug", flat=True))
+    for slug, (connector, path) in CONNECTIONS.items():
+        secrets = None if slug in known else {}
+        connections.save(
+            team, slug=slug, connector=connector, config={"url": f"{url}{path}"}, secrets=secrets, actor=ENGINE
+        )
+
+
+def load_service(team: Team) -> Service:
+    """The simulated service in the catalog, with its evaluation set; its old version has served for days."""
+    sets.load(team, slug="rag-chat-golden", title="RAG chat, golden questions", text=cases())
+    text = (Path(world.__file__).parent / "rag-chat.yaml").read_text()
+    service = loader.load(text, file="rag-chat.yaml", team=team)
+    versions.promote(service, OLD, at=clock.now() - timedelta(days=OLD_SERVED_DAYS))
+    return service
 
 
 def shorten_verification(team: Team) -> None:
@@ -88,64 +122,147 @@ def cases() -> str:
     return "\n".join(make_world().evaluation_items().splitlines()[::3])
 
 
-def make_world() -> world.World:
-    """The simulated service of the demo, healthy so far."""
-    return world.World("none", seed=SEED, speed=SPEED, history=HISTORY_MINUTES, traffic=TRAFFIC)
+def make_world(history: int = HISTORY_MINUTES, wall: Callable[[], float] = time.time) -> world.World:
+    """The simulated service of the demo, healthy so far: its old version serves."""
+    return world.World(
+        "none",
+        seed=SEED,
+        speed=SPEED,
+        clock=wall,
+        history=history,
+        traffic=TRAFFIC,
+        labelled=LABELLED,
+        version=OLD,
+    )
 
 
-def break_world(made: world.World) -> None:
+def break_world(made: world.World, seconds_ago: float = ONSET_SECONDS) -> None:
     """Twelve minutes ago a new model version was deployed, and it answers some questions worse."""
     now = made.now()
-    made.inject("model_regression", 1.0, at=made.time.minute(now - ONSET_SECONDS) - made.time.minute(now))
+    made.inject("model_regression", 1.0, at=made.time.minute(now - seconds_ago) - made.time.minute(now))
     made.warm_up()
 
 
-def start_world() -> None:
+def start_world() -> Demo:
     """Start the simulated service beside this process and point the demo's connections at it."""
-    global _running
-    made = make_world()
-    serving = ModelVersion.objects.filter(service__slug=SERVICE, state="serving").first()
-    if serving is not None and serving.version != made.flag("chat-model"):
-        # The world forgets at every start; what serves is in the database.
-        made.set_flag("chat-model", serving.version, expect=None, key="")
-    _running = world.serve(made, 0)
-    http.allow(_running.url)
-    door.DOOR.demo = Demo()
-    for row in Connection.objects.filter(slug__in=CONNECTIONS, team__slug="default"):
-        connections.save(
-            row.team, slug=row.slug, connector=row.connector, config={"url": _running.url}, secrets=None, actor=ENGINE
-        )
+    running = world.serve(resumed_world(), 0)
+    http.allow(running.url)
+    connect(Team.objects.get(slug="default"), running.url)
+    door.DOOR.demo = Demo(running)
+    return door.DOOR.demo
 
 
-def is_on() -> bool:
-    """Whether this process runs the simulated service."""
-    return _running is not None
+def resumed_world() -> world.World:
+    """The simulated service forgets at every stop; what had become of it is in the database.
+
+    While it is well nobody asks it anything, so it needs no history that would slow down the first page.
+    """
+    new = ModelVersion.objects.filter(service__slug=SERVICE, version=NEW, state="serving").first()
+    if new is None or new.served_from is None:
+        return make_world(history=1)
+    incident = Incident.objects.filter(service__slug=SERVICE, is_drill=False).order_by("-number").first()
+    began = incident.started_at if incident else new.served_from
+    seconds = min((clock.now() - began).total_seconds(), LONGEST_HISTORY_MINUTES * 60.0) + 120
+    made = make_world(HISTORY_MINUTES + int(seconds // 60))
+    break_world(made, seconds)
+    return made
 
 
-def first_view() -> None:
-    """The first look at a page sets the incident off, in the background; every later one does nothing."""
-    if _running is None or not _first_view.acquire(blocking=False):
-        return
-    endpoint = Endpoint.objects.filter(team__slug="default", name=ENDPOINT).first()
-    if endpoint is None or Alert.objects.filter(endpoint=endpoint).exists():
-        return
-    threading.Thread(target=_go_wrong, args=(endpoint,), name="demo", daemon=True).start()
+class Demo:
+    """The demo as pages see it: one live incident at a time, in a simulated service of this process."""
 
+    def __init__(self, running: DrillServer) -> None:
+        self.running = running
+        # Held while trouble begins.
+        self._beginning = threading.Lock()
+        self._seen = False
 
-def _go_wrong(endpoint: Endpoint) -> None:
-    """Twelve minutes ago a new model version was deployed; now its alert arrives by webhook."""
-    assert _running is not None
-    made = _running.world
-    try:
-        break_world(made)
-        _learn_changes(endpoint.team, made)
+    def first_view(self) -> None:
+        """The first look at a page sets the incident off, in the background; every later one does nothing."""
+        if self._seen or not self._beginning.acquire(blocking=False):
+            return
+        self._seen = True
+        endpoint = _endpoint()
+        if endpoint is None or Alert.objects.filter(endpoint=endpoint).exists():
+            self._beginning.release()
+            return
+        self._begin(endpoint)
+
+    def again(self, actor: Actor) -> None:
+        """Run it again: the alert stops, the incident is resolved, and a fresh world goes wrong anew.
+
+        The incidents of earlier rounds become exercises: they belong to a past that the fresh world does not have, so
+        they must not spoil its baseline.
+        """
+        endpoint = _endpoint()
+        if endpoint is None or not self._beginning.acquire(blocking=False):
+            raise Conflict("The demo is beginning already.", fix="Its alert arrives within seconds; look at Now.")
+        try:
+            self._send(endpoint, status="resolved")
+            self._put_away(actor)
+        except BaseException:
+            self._beginning.release()
+            raise
+        self._begin(endpoint)
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether the next alert is on its way."""
+        return self._beginning.locked()
+
+    def close(self) -> None:
+        """Stop the simulated service."""
+        http.forget(self.running.url)
+        self.running.close()
+        door.DOOR.demo = None
+
+    def _put_away(self, actor: Actor) -> None:
+        for run in Run.objects.filter(service__slug=SERVICE, state__in=["queued", "active", "paused"]):
+            runs.cancel(run, actor=actor, reason=AGAIN)
+        for incident in Incident.objects.filter(service__slug=SERVICE, is_drill=False):
+            if incident.state not in ("resolved", "closed"):
+                lifecycle.resolve(incident, actor=actor, note=AGAIN)
+            with transaction.atomic():
+                Incident.objects.filter(pk=incident.pk).update(is_drill=True)
+                timeline.record(incident, kind="state", actor=actor, text=f"{AGAIN} This one is an exercise now.")
+        versions.promote(Service.objects.get(slug=SERVICE), OLD, at=clock.now())
+
+    def _begin(self, endpoint: Endpoint) -> None:
+        threading.Thread(target=self._go_wrong, args=(endpoint,), name="demo", daemon=True).start()
+
+    def _go_wrong(self, endpoint: Endpoint) -> None:
+        """In a fresh world a new model version was deployed and is worse; now its alert arrives by webhook."""
+        try:
+            _wait_for_runs()
+            made = make_world()
+            break_world(made)
+            self.running.world = made
+            _learn_changes(endpoint.team, made)
+            service = Service.objects.get(slug=SERVICE)
+            versions.promote(service, NEW, at=datetime.fromtimestamp(made.onset(), UTC))
+            self._send(endpoint, status="firing")
+        finally:
+            self._beginning.release()
+            database.close()
+
+    def _send(self, endpoint: Endpoint, *, status: str) -> None:
+        """The alert, through the door that every other alert comes in by."""
         token = decrypt(endpoint.token_encrypted).decode()
         url = f"{settings.BASE_URL}/hooks/alertmanager/{token}"
-        answer = alerting.fire(made, url, status="firing", kind="", severity="critical", labels={})
+        answer = alerting.fire(self.running.world, url, status=status, kind="", severity="critical", labels={})
         if answer["status"] != 202:
-            log.warning("the demo's alert was answered with %s", answer["status"])
-    finally:
-        database.close()
+            log.warning("the demo's alert was answered with %s: %s", answer["status"], answer["body"])
+
+
+def _endpoint() -> Endpoint | None:
+    return Endpoint.objects.filter(team__slug="default", name=ENDPOINT).first()
+
+
+def _wait_for_runs() -> None:
+    """A run of an earlier round may still be ending; the new alert would join it."""
+    until = time.monotonic() + LONGEST_WAIT_SECONDS
+    while Run.objects.filter(service__slug=SERVICE, state__in=OPEN_RUN_STATES).exists() and time.monotonic() < until:
+        time.sleep(0.5)
 
 
 def _learn_changes(team: Team, made: world.World) -> None:
@@ -168,36 +285,3 @@ def _learn_changes(team: Team, made: world.World) -> None:
             environment="production",
             external_id=f"{change['id']}@{occurred:%Y%m%dT%H%M}",
         )
-
-
-def again(actor: Actor) -> None:
-    """Run it again: the alert stops, the incident is resolved, the new version serves again and goes wrong anew."""
-    if _running is None:
-        raise Conflict("The demo does not run in this process.", fix="Start with `make run`, without --no-demo.")
-    endpoint = Endpoint.objects.get(team__slug="default", name=ENDPOINT)
-    made = _running.world
-    token = decrypt(endpoint.token_encrypted).decode()
-    url = f"{settings.BASE_URL}/hooks/alertmanager/{token}"
-    alerting.fire(made, url, status="resolved", kind="", severity="critical", labels={})
-    for incident in Incident.objects.filter(service__slug=SERVICE).exclude(state__in=["resolved", "closed"]):
-        lifecycle.resolve(incident, actor=actor, note="The demo runs again.")
-    made.inject("none")
-    made.set_flag("chat-model", "v43", expect=None, key="")
-    now = clock.now()
-    ModelVersion.objects.filter(service__slug=SERVICE, version="v42").update(state="kept", served_to=now)
-    ModelVersion.objects.filter(service__slug=SERVICE, version="v43").update(
-        state="serving", served_from=now - timedelta(minutes=12), served_to=None
-    )
-    threading.Thread(target=_go_wrong, args=(endpoint,), name="demo", daemon=True).start()
-
-
-class Demo:
-    """The demo as pages see it."""
-
-    def first_view(self) -> None:
-        """See `first_view`."""
-        first_view()
-
-    def again(self, actor: Actor) -> None:
-        """See `again`."""
-        again(actor)

@@ -28,7 +28,7 @@ def _guide(request: PersonRequest) -> list[dict[str, Any]] | None:
     if not Endpoint.objects.filter(team__in=teams, name__startswith=DEMO_ENDPOINT).exists():
         return None
     live = (
-        Incident.objects.filter(team__in=teams, alerts__endpoint__name__startswith=DEMO_ENDPOINT)
+        Incident.objects.filter(team__in=teams, alerts__endpoint__name__startswith=DEMO_ENDPOINT, is_drill=False)
         .order_by("-number")
         .first()
     )

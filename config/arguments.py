@@ -16,6 +16,9 @@ ADDRESS_FILE = "address"
 
 def apply(argv: list[str], env: MutableMapping[str, str]) -> None:
     """Put --data-dir, --host and --port (of `up` only) into the environment that the settings read."""
+    if argv[1:2] in (["web"], ["live"]):
+        # A person waits for a page; a worker's statement may take the settings' 30 s.
+        env.setdefault("BACKSTOP_STATEMENT_TIMEOUT", "5s")
     given = _flags(argv[2:]) if argv[1:2] == ["up"] else {}
     if given.get("--data-dir"):
         env["BACKSTOP_DATA_DIR"] = str(Path(given["--data-dir"]).expanduser().resolve())

@@ -189,7 +189,8 @@ USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
-STATIC_ROOT = BACKSTOP.data_dir / "static" if EMBEDDED else CHECKOUT / "staticfiles"
+# Where `collectstatic` puts the files with hashed names that production serves (web.operate.prepare looks there).
+STATIC_ROOT = BACKSTOP.data_dir / "static"
 WHITENOISE_USE_FINDERS = EMBEDDED
 WHITENOISE_AUTOREFRESH = False
 STORAGES = {

@@ -11,5 +11,9 @@ application = get_wsgi_application()
 # Rooms can be imported only once Django has been set up.
 from web.operate import prepare  # noqa: E402
 
-if faults := prepare.refusals():
-    sys.exit("\n".join(faults))
+# gunicorn starts a worker that leaves with any other code again, for ever.
+APP_LOAD_ERROR = 4
+
+if faults := prepare.refusals(pages=True):
+    sys.stderr.write("\n".join(faults) + "\n")
+    sys.exit(APP_LOAD_ERROR)

@@ -39,6 +39,15 @@ def free_port() -> int:
     return port
 
 
+@contextmanager
+def taken_port() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        yield sock.getsockname()[1]
+
+
 def answers(port: int) -> bool:
     """Whether something listens there."""
     try:

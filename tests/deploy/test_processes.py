@@ -2,94 +2,132 @@
 
 from __future__ import annotations
 
-import os
-import shlex
+import json
+import re
+import shutil
+import signal
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import servers
+from tests import production, servers
 
-ROOT = Path(__file__).parents[2]
-UNITS = ROOT / "deploy/systemd"
 pytestmark = [pytest.mark.real, pytest.mark.slow]
-
-
-def command_of(unit: str) -> list[str]:
-    """The unit's ExecStart with its folder replaced by this checkout's."""
-    line = next(x for x in (UNITS / f"{unit}.service").read_text().splitlines() if x.startswith("ExecStart="))
-    words = shlex.split(line.removeprefix("ExecStart="))
-    return [str(Path(sys.executable).parent / Path(words[0]).name), *words[1:]]
+Env = dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a production set-up whose database is migrated."""
-    folder = tmp_path_factory.mktemp("production")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("BACKSTOP_")}
-    with servers.postgres(folder) as database, servers.redis(folder) as broker:
-        env = clean | {
-            "BACKSTOP_DATABASE_URL": database,
-            "BACKSTOP_REDIS_URL": broker,
-            "BACKSTOP_SECRET_KEYS": "a-key-for-this-test-that-is-long-enough",
-            "BACKSTOP_BASE_URL": "http://127.0.0.1:8000",
-            "BACKSTOP_DATA_DIR": str(folder),
-        }
-        migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-        subprocess.run(migrate, cwd=ROOT, env=env, check=True, timeout=300)
-        yield env
+def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Env]:
+    """The environment of a production set-up."""
+    with production.set_up(tmp_path_factory.mktemp("production")) as made:
+        yield made
 
 
-def status(port: int, path: str) -> int:
-    """The HTTP status of an address; 0 while nothing answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return 0
+def stop(process: subprocess.Popen[bytes], log: Path, number: int = signal.SIGTERM) -> float:
+    """Ask a process to stop; it must leave with 0. Gives the seconds that took."""
+    began = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(30) == 0, log.read_text()
+    return time.monotonic() - began
 
 
-@pytest.mark.parametrize(("unit", "port_option"), [("web", "--bind"), ("live", "--port")])
-def test_a_server_answers_and_stops(unit: str, port_option: str, production: dict[str, str], tmp_path: Path) -> None:
-    command, port = command_of(unit), servers.free_port()
-    place = command.index(port_option) + 1
-    command[place] = f"127.0.0.1:{port}" if port_option == "--bind" else str(port)
-    ready = {"ready": lambda: status(port, "/healthz") == 200}
-    with servers.running(command, log=tmp_path / "log", wait=120, cwd=ROOT, env=production, **ready) as process:
-        assert status(port, "/readyz") == 200
-        assert (status(port, "/login") == 200) == (unit == "web")
-        process.terminate()
-        assert process.wait(30) == 0
+def test_web_serves_whole_pages_and_stops(env: Env, tmp_path: Path) -> None:
+    port, log = servers.free_port(), tmp_path / "log"
+    with production.serving("web", env, port=port, log=log) as process:
+        assert production.status(port, "/readyz") == 200
+        code, page = production.get(port, "/login")
+        assert code == 200, log.read_text()
+        style = re.search(r'href="(/static/app\.[0-9a-f]{12}\.css)"', page)
+        assert style, page
+        assert production.status(port, style.group(1)) == 200
+        assert stop(process, log) < 10
 
 
-@pytest.mark.parametrize(("unit", "says"), [("worker", "Working on"), ("beat", "The clock is running")])
-def test_a_worker_starts_and_stops(unit: str, says: str, production: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_live_serves_streams_only_and_stops(env: Env, tmp_path: Path, number: int) -> None:
+    port, log = servers.free_port(), tmp_path / "log"
+    with production.serving("live", env, port=port, log=log) as process:
+        assert production.status(port, "/readyz") == 200
+        assert production.status(port, "/login") == 404
+        assert stop(process, log, number) < 10
+
+
+@pytest.mark.parametrize("unit", ["worker", "beat"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_starts_and_stops(env: Env, tmp_path: Path, unit: str, number: int) -> None:
     log = tmp_path / "log"
-    ready = {"ready": lambda: log.exists() and says in log.read_text()}
-    with servers.running(command_of(unit), log=log, wait=120, cwd=ROOT, env=production, **ready) as process:
+    with production.working(unit, env, log=log) as process:
         time.sleep(3)
         assert process.poll() is None, log.read_text()
-        began = time.monotonic()
-        process.terminate()
-        assert process.wait(30) == 0, log.read_text()
-        assert time.monotonic() - began < 25
+        assert stop(process, log, number) < 25
 
 
-def test_a_worker_goes_on_without_redis(production: dict[str, str], tmp_path: Path) -> None:
-    env = production | {"BACKSTOP_REDIS_URL": f"redis://127.0.0.1:{servers.free_port()}/0"}
+def test_a_worker_goes_on_without_redis(env: Env, tmp_path: Path) -> None:
+    env = env | {"BACKSTOP_REDIS_URL": f"redis://127.0.0.1:{servers.free_port()}/0"}
     log = tmp_path / "log"
-    ready = {"ready": lambda: log.exists() and "Working on" in log.read_text()}
-    with servers.running(command_of("worker"), log=log, wait=120, cwd=ROOT, env=env, **ready):
-        alive = [sys.executable, "manage.py", "doctor", "--json"]
+    with production.working("worker", env, log=log) as process:
         end = time.monotonic() + 60
-        while '"what": "worker"' not in subprocess.run(alive, cwd=ROOT, env=env, capture_output=True, text=True).stdout:
+        while not [w for w in workers(env) if str(process.pid) in w]:
             assert time.monotonic() < end, log.read_text()
             time.sleep(1)
+
+
+def workers(env: Env) -> list[str]:
+    """The living workers that doctor sees."""
+    command = [*production.command_of("beat")[:2], "doctor", "--json"]
+    done = subprocess.run(command, cwd=production.ROOT, env=env, capture_output=True, text=True, check=False)
+    return [found["seen"] for found in json.loads(done.stdout)["findings"] if found["what"] == "worker"]
+
+
+# --- what refuses to start does so in one sentence -------------------------------------------------------------------
+def refusal(env: Env, unit: str, *, port: int | None = None) -> str:
+    """What a unit's command says as it leaves; never a traceback."""
+    done = subprocess.run(
+        production.command_of(unit, port=port), cwd=production.ROOT, env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_web_names_the_command_for_missing_static_files(env: Env, tmp_path: Path) -> None:
+    said = refusal(env | {"BACKSTOP_DATA_DIR": str(tmp_path)}, "web", port=servers.free_port())
+    assert "run `manage.py collectstatic --noinput`" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_web_knows_files_of_an_older_release(env: Env, tmp_path: Path) -> None:
+    shutil.copytree(Path(env["BACKSTOP_DATA_DIR"], "static"), tmp_path / "static")
+    manifest = tmp_path / "static/staticfiles.json"
+    known = json.loads(manifest.read_text())
+    del known["paths"]["app.css"]
+    manifest.write_text(json.dumps(known))
+    said = refusal(env | {"BACKSTOP_DATA_DIR": str(tmp_path)}, "web", port=servers.free_port())
+    assert "1 static files of this release" in said
+    assert "app.css" in said
+
+
+@pytest.mark.parametrize("unit", ["web", "live", "worker", "beat"])
+def test_unsafe_settings_start_nothing(env: Env, unit: str) -> None:
+    said = refusal(env | {"BACKSTOP_SECRET_KEYS": "short", "BACKSTOP_BASE_URL": "http://backstop.example.com"}, unit)
+    assert "needs at least 32 characters" in said
+    assert "BACKSTOP_BASE_URL must start with https://" in said
+
+
+@pytest.mark.parametrize("unit", ["web", "live"])
+def test_a_port_that_is_taken_is_named(env: Env, unit: str) -> None:
+    with servers.taken_port() as port:
+        assert f"Port {port} on 127.0.0.1 is taken by another program." in refusal(env, unit, port=port)
+
+
+def test_gunicorn_started_by_hand_does_not_try_for_ever(env: Env) -> None:
+    command = [production.command_of("web")[0].replace("/python", "/gunicorn"), "config.wsgi:application"]
+    command += ["--bind", f"127.0.0.1:{servers.free_port()}"]
+    done = subprocess.run(
+        command, cwd=production.ROOT, env=env | {"BACKSTOP_SECRET_KEYS": "short"}, capture_output=True, timeout=60
+    )
+    assert done.returncode != 0
+    assert b"needs at least 32 characters" in done.stderr

@@ -39,7 +39,7 @@ def test_the_command_line_checks_itself(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_production_refuses_unsafe_settings_in_sentences(tmp_path: Path) -> None:
     done = run("-c", "import config.wsgi", tmp_path=tmp_path, BACKSTOP_REDIS_URL="redis://redis.example:6379/0")
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert "BACKSTOP_DATABASE_URL must name a PostgreSQL database" in done.stderr
     assert "BACKSTOP_SECRET_KEYS (or BACKSTOP_SECRET_KEYS_FILE) is required" in done.stderr
     assert "Traceback" not in done.stderr

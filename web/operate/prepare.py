@@ -10,6 +10,8 @@ from pkgutil import iter_modules
 
 from django.apps import apps
 from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.management import call_command
 from django.db import DatabaseError, connection
 from django.db.migrations.recorder import MigrationRecorder
@@ -32,14 +34,27 @@ def pending() -> list[str]:
     return sorted(found)
 
 
-def refusals() -> list[str]:
-    """Why a production process must not serve, one sentence each: unsafe settings, migrations to apply.
+def uncollected() -> list[str]:
+    """Static files of this release that `collectstatic` has not put in place; production pages need every one."""
+    # What the manifest names; empty without one.
+    collected = set(getattr(staticfiles_storage, "hashed_files", ()))
+    return sorted({path for finder in get_finders() for path, _ in finder.list([])} - collected)
+
+
+def refusals(*, pages: bool = False) -> list[str]:
+    """Why a production process must not start, one sentence each: unsafe settings, static files that its pages need,
+    migrations to apply.
 
     While the database is away nothing can be said about migrations, and refusing would only prolong the outage.
     """
     found = list(settings.BACKSTOP_UNSAFE)
     if settings.EMBEDDED or found:
         return found
+    if pages and (missing := uncollected()):
+        found.append(
+            f"{len(missing)} static files of this release are not in {settings.STATIC_ROOT} ({missing[0]} …): "
+            "run `manage.py collectstatic --noinput`."
+        )
     try:
         waiting = pending()
     except DatabaseError:

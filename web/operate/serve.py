@@ -1,14 +1,17 @@
-"""Serving everything from one process: uvicorn in the main thread, the engine's threads beside it."""
+"""The servers: everything from one process (uvicorn, the engine's threads beside it), or pages and streams apart."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
 
 import uvicorn
 from django.conf import settings
@@ -32,6 +35,33 @@ def run(sock: socket.socket, *, on_ready: Callable[[bool], object]) -> bool:
 
     The engine starts in a thread after the server, so that the first page waits for no worker.
     """
+    server = _server()
+    started: list[Engine] = []
+    starter = threading.Thread(target=_start_engine, args=(server, started, on_ready), name="starter", daemon=True)
+    starter.start()
+    server.run(sockets=[sock])
+    starter.join(10)
+    return all(engine.stop(_seconds_to_stop()) for engine in started)
+
+
+def run_streams(sock: socket.socket) -> None:
+    """Serve `/live/` alone (config/asgi.py) until SIGTERM or SIGINT."""
+    _server().run(sockets=[sock])
+
+
+def become_gunicorn(sock: socket.socket, *, workers: int, threads: int) -> NoReturn:
+    """Turn this process into gunicorn on the socket: pages, API and hooks on threads (docs/decisions/0009)."""
+    sock.set_inheritable(True)
+    program = str(Path(sys.executable).with_name("gunicorn"))
+    command = [program, "config.wsgi:application", "--bind", f"fd://{sock.fileno()}", "--worker-class", "gthread"]
+    command += ["--workers", str(workers), "--threads", str(threads)]
+    # Browsers and nginx keep connections; a request under way at SIGTERM gets as long as a step.
+    command += ["--keep-alive", "60", "--graceful-timeout", "25", "--log-level", "warning"]
+    os.execv(program, command)  # noqa: S606  a fixed program of our own environment
+
+
+def _server() -> uvicorn.Server:
+    """uvicorn on our application, which leaves a signal's last word to us."""
     config = uvicorn.Config(
         settings.ASGI_APPLICATION.replace(".application", ":application"),
         lifespan="off",
@@ -42,16 +72,10 @@ def run(sock: socket.socket, *, on_ready: Callable[[bool], object]) -> bool:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=STREAM_SECONDS,
     )
-    server = uvicorn.Server(config)
-    started: list[Engine] = []
-    starter = threading.Thread(target=_start_engine, args=(server, started, on_ready), name="starter", daemon=True)
     # uvicorn raises the signal again once it has stopped, which would end the process before our own clean-up.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    starter.start()
-    server.run(sockets=[sock])
-    starter.join(10)
-    return all(engine.stop(_seconds_to_stop()) for engine in started)
+    return uvicorn.Server(config)
 
 
 def _start_engine(server: uvicorn.Server, started: list[Engine], on_ready: Callable[[bool], object]) -> None:

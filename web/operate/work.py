@@ -21,6 +21,7 @@ STOP_SECONDS = 25.0
 POOLS = ("threads", "prefork")
 # A consumer waits for messages on its socket, so it may be more patient than a publisher in a web request.
 _CONSUMER_TIMEOUT = 5
+_asked = threading.Event()
 
 
 def queues(text: str) -> list[str]:
@@ -77,10 +78,13 @@ def run(names: list[str], *, pool: str, slots: int) -> int:
         loglevel="WARNING",
     )
     worker.start()
-    return int(worker.exitcode or 0)
+    # Celery calls Ctrl-C a failure; a stop that was asked for is none.
+    return 0 if _asked.is_set() else int(worker.exitcode or 0)
 
 
 def _leave_in_time(**_: Any) -> None:
+    _asked.set()
+
     def leave() -> None:
         log.warning("steps were still running after %s seconds; their leases end by themselves", STOP_SECONDS)
         os._exit(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from argparse import ArgumentParser
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from web.operate import prepare, work
+from common.errors import DomainError
+from web.operate import place, prepare, work
 
 
 class Command(BaseCommand):
@@ -36,10 +38,18 @@ class Command(BaseCommand):
         sys.exit(work.run(names, pool=options["pool"], slots=options["slots"]))
 
 
-def refuse_unsafe() -> None:
-    """CommandError when this process must not start: embedded mode, unsafe settings, migrations to apply."""
+def refuse_unsafe(*, pages: bool = False) -> None:
+    """CommandError when this process must not start: embedded mode, or what `prepare.refusals` says."""
     if settings.EMBEDDED:
         raise CommandError("Without BACKSTOP_REDIS_URL everything runs in one process: `manage.py up` (or make run).")
-    found = prepare.refusals()
+    found = prepare.refusals(pages=pages)
     if found:
         raise CommandError("\n".join(found))
+
+
+def claim(host: str, port: int) -> socket.socket:
+    """The socket to serve on; CommandError when somebody has it."""
+    try:
+        return place.listen(host, port)
+    except DomainError as error:
+        raise CommandError(f"{error.sentence} {error.fix}") from None

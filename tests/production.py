@@ -26,7 +26,7 @@ def without_settings() -> dict[str, str]:
 
 @contextmanager
 def set_up(folder: Path, **settings: str) -> Iterator[dict[str, str]]:
-    """The environment of a set-up with a migrated database and collected static files, as deploy/README.md makes it."""
+    """The environment of a set-up that was prepared as deploy/README.md says."""
     with servers.postgres(folder) as database, servers.redis(folder) as broker:
         env = without_settings() | {
             "BACKSTOP_DATABASE_URL": database,
@@ -36,8 +36,7 @@ def set_up(folder: Path, **settings: str) -> Iterator[dict[str, str]]:
             "BACKSTOP_DATA_DIR": str(folder / "data"),
             **settings,
         }
-        for command in ("migrate", "collectstatic"):
-            manage(env, command, "--no-input", "--verbosity", "0")
+        manage(env, "prepare")
         yield env
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests import production, servers
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 Env = dict[str, str]
+SLUGS = "from runbooks.models import Runbook; print(*Runbook.objects.values_list('slug', flat=True))"
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,26 @@ def workers(env: Env) -> list[str]:
     return [found["seen"] for found in json.loads(done.stdout)["findings"] if found["what"] == "worker"]
 
 
+def test_preparing_again_changes_nothing(env: Env) -> None:
+    said = production.manage(env, "prepare")
+    assert "Database: up to date." in said
+    assert "Static files: in place" in said
+
+
+def test_preparing_loads_the_operators_folders_and_tells_what_is_wrong(env: Env, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("spec: 1\n")
+    shipped = production.ROOT / "runbooks/library/latency_spike.yaml"
+    (tmp_path / "ours.yaml").write_text(shipped.read_text().replace("id: latency_spike", "id: ours"))
+    folders = {"BACKSTOP_RUNBOOKS_DIR": str(tmp_path), "BACKSTOP_SERVICES_DIR": str(tmp_path / "nowhere")}
+    said = production.manage(env | folders, "prepare", wrong=True)
+    assert f"{tmp_path}/bad.yaml:" in said
+    assert f"{tmp_path}/nowhere is not a folder" in said
+    assert "Traceback" not in said
+    names = [sys.executable, "manage.py", "shell", "-v0", "-c", SLUGS]
+    listed = subprocess.run(names, cwd=production.ROOT, env=env, capture_output=True, text=True, check=True).stdout
+    assert {"accuracy_drop", "ours"} <= set(listed.split())
+
+
 # --- what refuses to start does so in one sentence -------------------------------------------------------------------
 def refusal(env: Env, unit: str, *, port: int | None = None) -> str:
     """What a unit's command says as it leaves; never a traceback."""
@@ -95,7 +117,7 @@ def refusal(env: Env, unit: str, *, port: int | None = None) -> str:
 
 def test_web_names_the_command_for_missing_static_files(env: Env, tmp_path: Path) -> None:
     said = refusal(env | {"BACKSTOP_DATA_DIR": str(tmp_path)}, "web", port=servers.free_port())
-    assert "run `manage.py collectstatic --noinput`" in said
+    assert "run `manage.py prepare`" in said
     assert len(said.splitlines()) == 1
 
 

@@ -96,7 +96,10 @@ def _migrations() -> Iterator[Finding]:
     waiting = prepare.pending()
     if waiting:
         yield Finding(
-            "problem", "migrations", f"{len(waiting)} not applied: {waiting[0]} …", "manage.py migrate (`up` does it)"
+            "problem",
+            "migrations",
+            f"{len(waiting)} not applied: {waiting[0]} …",
+            "manage.py prepare (`up` needs none)",
         )
     else:
         yield Finding("ok", "migrations", "all applied")

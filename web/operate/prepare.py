@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from catalog import loader, people
 from catalog.models import Team, User
+from common.yaml import FileFaults, Finding
 from runbooks import library
 
 KEPT_COPIES = 3
@@ -53,14 +55,14 @@ def refusals(*, pages: bool = False) -> list[str]:
     if pages and (missing := uncollected()):
         found.append(
             f"{len(missing)} static files of this release are not in {settings.STATIC_ROOT} ({missing[0]} …): "
-            "run `manage.py collectstatic --noinput`."
+            "run `manage.py prepare`."
         )
     try:
         waiting = pending()
     except DatabaseError:
         return found
     if waiting:
-        found.append(f"{len(waiting)} migrations are not applied ({waiting[0]} …): run `manage.py migrate`.")
+        found.append(f"{len(waiting)} migrations are not applied ({waiting[0]} …): run `manage.py prepare`.")
     return found
 
 
@@ -74,15 +76,41 @@ def migrate() -> Path | None:
     return copy
 
 
-def seed() -> User:
-    """The first user, the shipped runbooks and those of the operator's folder; a second time changes nothing."""
+def collect() -> bool:
+    """Put the static files in place if some are missing; whether it had to."""
+    if not uncollected():
+        return False
+    call_command("collectstatic", verbosity=0, interactive=False)
+    return True
+
+
+def seed() -> tuple[User, list[str]]:
+    """The first user, the shipped runbooks and the operator's folders; a second time changes nothing.
+
+    What is wrong in those folders is told, and keeps neither their other files nor the start back.
+    """
     user = people.first_user()
     library.load_shipped()
+    team, faults = Team.objects.get(slug="default"), []
     if settings.BACKSTOP.runbooks_dir:
-        library.load_folder(settings.BACKSTOP.runbooks_dir, Team.objects.get(slug="default"))
+        faults += _faults(lambda folder: library.load_folder(folder, team).findings, settings.BACKSTOP.runbooks_dir)
     if settings.BACKSTOP.services_dir:
-        loader.load_folder(settings.BACKSTOP.services_dir, Team.objects.get(slug="default"))
-    return user
+        faults += _faults(lambda folder: _services(folder, team), settings.BACKSTOP.services_dir)
+    return user, faults
+
+
+def _faults(load: Callable[[Path], list[Finding]], folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return [f"{folder} is not a folder that this user can read."]
+    return [f"{folder / finding.file}:{finding}" for finding in load(folder)]
+
+
+def _services(folder: Path, team: Team) -> list[Finding]:
+    try:
+        loader.load_folder(folder, team)
+    except FileFaults as faults:
+        return faults.findings
+    return []
 
 
 def _copy_before_migrating() -> Path | None:

@@ -46,7 +46,7 @@ class Command(BaseCommand):
             sock = place.listen(options["host"], options["port"])
             lock.say(f"process {os.getpid()} at {settings.BASE_URL}")
             copy = prepare.migrate()
-            user = prepare.seed()
+            user, faults = prepare.seed()
             # Brings the simulated service along, which --no-demo has no use for.
             demo = None if options["no_demo"] else import_module("web.operate.demo")
             if demo:
@@ -55,6 +55,8 @@ class Command(BaseCommand):
             raise CommandError(f"{error.sentence} {error.fix}".strip()) from None
         if copy:
             self._say(f"Database    migrated; the file from before is {copy}")
+        for fault in faults:
+            self._say(f"Take care   {fault}")
         (settings.BACKSTOP.data_dir / place.ADDRESS_FILE).write_text(settings.BASE_URL + "\n")
         settings.STATIC_ROOT.mkdir(exist_ok=True)
         if demo:

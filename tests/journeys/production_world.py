@@ -1,0 +1,76 @@
+"""What the production journey puts into a set-up's database; run in it by `manage.py shell`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from catalog import connections, loader, people
+from catalog.actors import ENGINE
+from catalog.models import Team
+from drills import world
+from evaluations import sets
+from incidents import endpoints
+from web.operate import demo
+
+RUNBOOK = """\
+spec: 1
+id: production_journey
+title: Is the new version worse?
+incident_type: accuracy_drop
+owner: role:oncall
+triggers:
+  - alert: alert.status == 'firing' and alert.labels.kind == 'production_journey'
+inputs:
+  service: {type: string, from: alert.labels.service, pattern: "[a-z0-9_-]{1,40}", description: Which service}
+hypotheses:
+  model_regression:
+    title: The serving version is worse than the previous one
+    evidence:
+      accuracy_now: {fail: 3, pass: -3}
+      serving_vs_previous: {fail: 5, pass: -5}
+phases:
+  measure:
+    - id: accuracy_now
+      name: Is live accuracy lower than before?
+      check: metric.compare
+      with: {signal: accuracy, window: 30m}
+  triage:
+    - id: serving_vs_previous
+      name: Is the serving version worse on the same questions?
+      check: eval.compare
+      with: {old: previous, new: serving}
+  remediate:
+    - id: roll_back
+      name: Let the previous version serve again
+      if: diagnosis.top == 'model_regression'
+      action: model.rollback
+      with: {to: previous}
+      risk: high
+      lock: "service:{{ inputs.service }}"
+      approval: {from: [role:oncall], timeout: 30m}
+  verify:
+    - id: settle
+      name: Let the flag reach everybody
+      wait: 5s
+    - id: serves_previous
+      name: Does the previous version serve?
+      check: http.json
+      with: {connection: demo-model, address: /flags/chat-model, path: value}
+      pass_if: value == 'v42'
+      fail_if: value != 'v42'
+"""
+
+
+def arrange(url: str) -> str:
+    """The simulated service behind `url`, looked after by the default team; gives what the outside needs, as JSON."""
+    admin = people.first_user()
+    team = Team.objects.get(slug="default")
+    for slug, connector in demo.CONNECTIONS.items():
+        connections.save(team, slug=slug, connector=connector, config={"url": url}, secrets={}, actor=ENGINE)
+    sets.load(team, slug="rag-chat-golden", title="Golden", text=demo.cases())
+    loader.load((Path(world.__file__).parent / "rag-chat.yaml").read_text(), file="rag-chat.yaml", team=team)
+    endpoint, token = endpoints.create(source="alertmanager", name="am", team=team)
+    _, program = people.create_token(admin, name="journey", scopes=["*"])
+    link = f"/login/link/{people.new_login_link(admin)}"
+    return json.dumps({"hook": endpoints.url(endpoint, token), "token": program, "link": link})

@@ -298,7 +298,7 @@ def _decided(plan: _Plan, here: _Side, usable: list[_Side], before: list[_Side],
     moved = ("fell" if found.diff < 0 else "rose") if found.verdict == "fail" else "went"
     sentence = (
         f"{what} {moved} from {number(found.before, unit)} to {number(found.now, unit)}: "
-        f"{signed(found.diff, unit)} {interval(found.lo, found.hi)}, n = {found.n_now:,}"
+        f"{signed(found.diff, unit)} {interval(found.lo, found.hi, unit)}, n = {found.n_now:,}"
     )
     reason = ""
     if found.verdict == "inconclusive":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-# Units that stand close to the number, and those that a number between 0 and 1 says by itself.
+# Units that stand close to the number.
 _CLOSE = {"x", "°"}
-_SILENT = {"", "ratio", "share"}
+# The units of shares between 0 and 1, which people read as percentages.
+_SHARES = {"ratio", "share"}
 
 
 def number(value: float | None, unit: str = "") -> str:
@@ -17,19 +18,24 @@ def number(value: float | None, unit: str = "") -> str:
         return "not a number"
     if math.isinf(value):
         return "infinity" if value > 0 else "minus infinity"
+    if unit in _SHARES:
+        return percent(value)
     return _digits(value) + _tail(unit)
 
 
 def signed(value: float | None, unit: str = "") -> str:
-    """The same with its sign: `−0.13`, `+20 ms`."""
+    """The same with its sign: `−0.13`, `+20 ms`; a difference of shares in percentage points, `−18.8 points`."""
     if value is None or not math.isfinite(value):
         return number(value, unit)
+    if unit in _SHARES:
+        return f"{signed(value * 100)} points"
     return ("+" if value > 0 else "") + number(value, unit)
 
 
-def interval(lo: float | None, hi: float | None) -> str:
-    """`[−0.17, −0.09]`; an open end is shown as `…`."""
-    ends = [signed(end) if end is not None else "…" for end in (lo, hi)]
+def interval(lo: float | None, hi: float | None, unit: str = "") -> str:
+    """`[−0.17, −0.09]`, in points for shares; an open end is shown as `…`."""
+    scale = 100 if unit in _SHARES else 1
+    ends = [signed(end * scale) if end is not None else "…" for end in (lo, hi)]
     return f"[{ends[0]}, {ends[1]}]"
 
 
@@ -61,6 +67,6 @@ def _digits(value: float) -> str:
 
 
 def _tail(unit: str) -> str:
-    if unit in _SILENT:
+    if not unit:
         return ""
     return unit if unit in _CLOSE else f" {unit}"

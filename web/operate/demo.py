@@ -88,7 +88,7 @@ def connect(team: Team, url: str) -> None:
     """Point the demo's connections at a simulated service."""
     known = set(Connection.objects.filter(team=team).values_list("slug", flat=True))
     for slug, (connector, path) in CONNECTIONS.items():
-        secrets = None if slug in known else {}
+        secrets: dict[str, str] | None = None if slug in known else {}
         connections.save(
             team, slug=slug, connector=connector, config={"url": f"{url}{path}"}, secrets=secrets, actor=ENGINE
         )

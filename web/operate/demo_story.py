@@ -84,7 +84,7 @@ def _checks(incident: Incident, told: _Clock) -> None:
         "Was anything of ours changed shortly before?",
         verdict="pass",
         provider="change.rank",
-        summary="No change of ours in the 72 hours before the onset: posterior of the best suspect 0.00.",
+        summary="No change was recorded in the 72 h before the onset.",
         value=0.0,
         samples=0,
     )

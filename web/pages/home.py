@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 
 from catalog import permissions
 from catalog.permissions import Permission
@@ -18,39 +20,92 @@ from web.pages import words
 from web.pages.waiting import asks, steps_waiting
 from web.policy import PersonRequest, allow, visible
 
-# The names of what the demo seeds (web/management/commands/up.py): its incident is found by them.
+# The name of the endpoint that the demo seeds (web/operate/demo.py): its incident is found by it.
 DEMO_ENDPOINT = "demo"
 
 
-def _guide(request: PersonRequest) -> list[dict[str, Any]] | None:
-    """The four steps of the demo with what is done of each; None where there is no demo."""
+@dataclass(frozen=True)
+class GuideStep:
+    """One of the four steps through the demo: what it is, what it waits for or leads to, and whether it is next."""
+
+    word: str
+    hint: str
+    done: bool
+    url: str = ""
+    button: str = ""
+    # A step that changes something is a form.
+    posts: bool = False
+    is_next: bool = False
+
+
+def _guide(request: PersonRequest) -> list[GuideStep] | None:
+    """The four steps of the demo, and which is next; None where there is no demo."""
     teams = permissions.teams_of(request.user)
-    if not Endpoint.objects.filter(team__in=teams, name__startswith=DEMO_ENDPOINT).exists():
+    if not Endpoint.objects.filter(team__in=teams, name=DEMO_ENDPOINT).exists():
         return None
     live = (
-        Incident.objects.filter(team__in=teams, alerts__endpoint__name__startswith=DEMO_ENDPOINT, is_drill=False)
+        Incident.objects.filter(team__in=teams, alerts__endpoint__name=DEMO_ENDPOINT, is_drill=False)
         .order_by("-number")
         .first()
     )
-    run = Run.objects.filter(incident=live).order_by("-id").first() if live else None
-    request_row = ApprovalRequest.objects.filter(step_run__run__incident=live).first() if live else None
-    postmortem = Postmortem.objects.filter(incident=live).first() if live else None
+    steps = _first_steps() if live is None else _steps_of(live)
+    following = next((step for step in steps if not step.done), None)
+    return [replace(step, is_next=step is following and bool(step.url)) for step in steps]
+
+
+def _first_steps() -> list[GuideStep]:
+    """Before the alert has arrived."""
     return [
-        {"word": "See the alert", "done": live is not None and live.acknowledged_at is not None, "incident": live},
-        {"word": "Read the cause", "done": bool(run and run.diagnosis_frozen), "incident": live, "run": run},
-        {
-            "word": "Approve",
-            "done": bool(request_row and request_row.state == "approved"),
-            "incident": live,
-            "approval": request_row,
-        },
-        {
-            "word": "Open the draft",
-            "done": bool(postmortem and postmortem.drafted_at),
-            "incident": live,
-            "postmortem": postmortem,
-        },
+        GuideStep("See the alert", "It is on its way by webhook, a few seconds from your first look.", done=False),
+        GuideStep("Read the cause", "A runbook starts by itself and ranks what may be behind it.", done=False),
+        GuideStep("Approve", "The runbook proposes one change; nothing happens before you say yes.", done=False),
+        GuideStep("Open the draft", "The postmortem writes itself from the timeline.", done=False),
     ]
+
+
+def _steps_of(live: Incident) -> list[GuideStep]:
+    page = reverse("incident", args=[live.number])
+    run = Run.objects.filter(incident=live).order_by("-id").first()
+    asked = ApprovalRequest.objects.filter(step_run__run=run).order_by("-id").first() if run else None
+    postmortem = Postmortem.objects.filter(incident=live).first()
+    decided = asked is not None and asked.state in ("approved", "rejected")
+    seen = live.acknowledged_at is not None or decided
+    found = bool(run and run.diagnosis_frozen)
+    drafted = bool(postmortem and postmortem.drafted_at)
+    see = GuideStep(
+        "See the alert",
+        f"{live.key} is open. Acknowledge it, so that others know that somebody is on it.",
+        seen, page, f"Open {live.key}",
+    )  # fmt: skip
+    read = GuideStep(
+        "Read the cause",
+        "Ranked, with what speaks for it and against it." if found else "The checks are running; about 20 seconds.",
+        found and seen,
+        page if found else "",
+        "Read it",
+    )
+    approve = GuideStep(
+        "Approve", "One exact change. It waits for you and never applies itself.", decided,
+        reverse("approval", args=[asked.uuid]) if asked else "", "Look and decide",
+    )  # fmt: skip
+    if drafted:
+        draft = GuideStep(
+            "Open the draft", "Every claim carries the number of its evidence.", done=True,
+            url=reverse("postmortem", args=[live.number]), button="Open it",
+        )  # fmt: skip
+    else:
+        verifying = decided and run is not None and run.is_open
+        draft = GuideStep(
+            "Open the draft",
+            "The fix is being verified: two minutes here, a quarter of an hour in earnest."
+            if verifying
+            else "The postmortem writes itself from the timeline.",
+            done=False,
+            url=reverse("postmortem_draft", args=[live.number]) if decided and not verifying else "",
+            button="Draft it",
+            posts=True,
+        )
+    return [see, read, approve, draft]
 
 
 def context_of(request: PersonRequest) -> dict[str, Any]:
@@ -64,8 +119,9 @@ def context_of(request: PersonRequest) -> dict[str, Any]:
         .order_by("severity", "-number")[:50]
     )
     runs = visible(Run.objects.select_related("runbook", "incident", "service"), request.actor)
+    waiting = list(steps_waiting(teams)[:50])
     return {
-        "asks": asks(list(steps_waiting(teams)[:50])),
+        "asks": asks(waiting),
         "open_incidents": open_incidents,
         "overdue": list(
             items.filter(
@@ -77,7 +133,10 @@ def context_of(request: PersonRequest) -> dict[str, Any]:
             .select_related("incident", "owner")
             .order_by("due_at")[:20]
         ),
-        "latest_runs": [(run, words.run_face(run)) for run in runs.order_by("-id")[:8]],
+        "latest_runs": [
+            (run, words.run_face(run, waits=any(step.run_id == run.pk for step in waiting)))
+            for run in runs.order_by("-id")[:8]
+        ],
         "guide": _guide(request),
         "demo_runs": door.DOOR.demo is not None,
         "has_endpoints": Endpoint.objects.filter(team__in=teams).exists(),

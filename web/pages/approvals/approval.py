@@ -131,7 +131,8 @@ def context_of(request: PersonRequest, row: ApprovalRequest, **changed: forms.Fo
         "sentence": str(row.preview.get("sentence") or step.name),
         "lines": [line for line in row.preview.get("lines", []) if isinstance(line, list | tuple) and len(line) == 2],
         "warnings": row.preview.get("warnings", []),
-        "differences": [(key, before.get(key), after.get(key)) for key in {**before, **after}],
+        # What the other side alone can tell afterwards, such as the flag's next version, is no part of the choice.
+        "differences": [(key, before.get(key), after[key]) for key in after if before.get(key) != after[key]],
         "params": sorted((step.params or {}).items()),
         "why": [exhibits.exhibit(item, run.incident) for item in problems[:WHY_LINES]],
         "top": top,
@@ -148,7 +149,7 @@ def context_of(request: PersonRequest, row: ApprovalRequest, **changed: forms.Fo
         and (mine is None or (mine.approve and not mine.break_glass)),
         "needs_proof": approval_needs_proof(request),
         "approve_form": ApproveForm(initial={"digest": row.digest}, target=target),
-        "reject_form": RejectForm(initial={"digest": row.digest}),
+        "reject_form": RejectForm(initial={"digest": row.digest}, auto_id="reject_%s"),
         "break_form": BreakGlassForm(initial={"digest": row.digest}, target=target, auto_id="break_%s"),
         "stages": _stages(row, effect),
         "effect": effect,
@@ -225,7 +226,7 @@ def _approve(request: PersonRequest, row: ApprovalRequest, *, breaking: bool) ->
 
 def _reject(request: PersonRequest, row: ApprovalRequest) -> HttpResponse:
     """No, with a reason."""
-    form = RejectForm(request.POST)
+    form = RejectForm(request.POST, auto_id="reject_%s")
     if form.is_valid():
         with faults_of_invalid_only(form):
             verbs.reject(

@@ -117,13 +117,14 @@ def timeline_context(request: PersonRequest, incident: Incident) -> dict[str, An
     """The timeline, filtered by kind where the address says so."""
     chosen = request.GET.get("kind", "")
     kinds = {chosen} if chosen in KINDS else None
+    present = set(incident.timeline.order_by().values_list("kind", flat=True).distinct())
     rows = finding.rows_of_timeline(incident, kinds, all_of_it="all" in request.GET)
     superseded = {row.entry.supersedes for row in rows if row.entry.supersedes is not None}
     return {
         "incident": incident,
         "rows": rows,
         "kind": chosen if kinds else "",
-        "kinds": list(KINDS),
+        "kinds": [kind for kind in KINDS if kind in present or kind == chosen],
         "superseded": superseded,
         "hidden": max(0, incident.last_seq - len(rows)) if not kinds else 0,
     }

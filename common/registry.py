@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Generic, Protocol, TypeVar
 
@@ -44,6 +45,15 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._items.values())
+
+    @contextmanager
+    def including(self, *items: T) -> Iterator[None]:
+        """Know further ones for a while (tests, `runbook test`). Process-wide, so that worker threads see them too."""
+        before, self._items = self._items, self._items | {item.name: item for item in items}
+        try:
+            yield
+        finally:
+            self._items = before
 
     def names(self) -> list[str]:
         """All names, in order of listing."""

@@ -18,6 +18,7 @@ from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Forbidden, Invalid
 from incidents import evidence, lifecycle, notices
+from incidents.models import Alert
 from runbooks import effects, engine, locks, principals, reading, transitions
 from runbooks.actions.base import Preview
 from runbooks.definitions import Definition
@@ -30,14 +31,22 @@ def ask(
     """S4: put the exact change before the people who may approve it; the step waits, holding no worker and no lock."""
     approval = definition.approval
     assert approval is not None
-    new_fact = new_fact or step.pending_note
+    new_fact = (new_fact or step.pending_note or _resolved_since(run))[:300]
     due = now + timedelta(seconds=approval.timeout)
+    shown = {
+        "sentence": preview.sentence,
+        "before": evidence.plain(preview.before),
+        "after": evidence.plain(preview.after),
+        "lines": [list(line) for line in preview.lines],
+        "warnings": preview.warnings,
+    }
     if not transitions.move(
         step,
         was=("leased",),
         state="blocked",
         blocked_on="approval",
         due_at=due,
+        escalated=0,
         lease_until=None,
         attempts=0,
         pending_note="",
@@ -46,22 +55,17 @@ def ask(
     request = ApprovalRequest.objects.create(
         step_run=step,
         generation=step.generation,
-        digest=effects.approval_digest(run, step, new_fact),
+        digest=effects.approval_digest(run, step, shown, new_fact),
         needed=approval.count,
         principals=approval.from_,
         four_eyes=approval.four_eyes or (run.team.four_eyes and definition.risk == "high"),
         message=definition.render_message(reading.names(run, list(run.steps.all()), now)),
-        preview={
-            "sentence": preview.sentence,
-            "before": evidence.plain(preview.before),
-            "after": evidence.plain(preview.after),
-            "lines": [list(line) for line in preview.lines],
-            "warnings": preview.warnings,
-        },
+        preview=shown,
         requested_at=now,
         due_at=due,
-        new_fact=new_fact[:300],
+        new_fact=new_fact,
     )
+    _next_telling(step, request, definition)
     transitions.event(run, "S4", now=now, state="blocked approval", step=step, text=preview.sentence)
     fact = f" New: {new_fact}." if new_fact else ""
     row = evidence.store(
@@ -87,7 +91,15 @@ def ask(
     return request
 
 
-def _tell(run: Run, request: ApprovalRequest, *, kind: str, asks: str, now: datetime) -> None:
+def _resolved_since(run: Run) -> str:
+    """The fact that the alert which started the run has resolved meanwhile, for those who are asked only now."""
+    if run.alert_id is None or run.alert.get("status") != "firing":
+        return ""
+    alert = Alert.objects.filter(pk=run.alert_id, status="resolved").first()
+    return f"the alert resolved at {alert.ends_at or alert.last_seen_at:%H:%M} UTC" if alert else ""
+
+
+def _tell(run: Run, request: ApprovalRequest, *, kind: str, asks: str, now: datetime, level: int = 0) -> None:
     left = max(timedelta(0), request.due_at - now)
     # The first clause of the action is what fits on a lock screen.
     act = asks.partition(", ")[0]
@@ -100,7 +112,7 @@ def _tell(run: Run, request: ApprovalRequest, *, kind: str, asks: str, now: date
     notices.tell(
         team=run.team,
         kind=kind,
-        key=f"{request.uuid}",
+        key=f"{request.uuid}" + (f":{level}" if level else ""),
         subject=subject,
         body=f"{asks}\n\n{request.message}\nUntil {request.due_at:%Y-%m-%d %H:%M} UTC; "
         "nothing is applied without approval.",
@@ -183,19 +195,14 @@ def _checked(run: Run, step: StepRun, *, digest: str, actor: Actor, now: datetim
         )
     if now >= request.due_at:
         raise Conflict("It expired; nothing was applied.", fix="Ask again from the run's page.", state="expired")
-    if run.state != "active":
-        raise Conflict(f"The run is {run.state}.", fix="Resume it first, or start another run.")
+    if run.state not in ("active", "paused"):
+        raise Conflict(f"The run is {run.state}.", fix="Open the run to see how it ended.", state=run.state)
     return request
 
 
 def _may_approve(run: Run, request: ApprovalRequest, actor: Actor) -> str:
     """Nothing to note, or the override to note; Forbidden for one who may not."""
-    permissions.require(actor, Permission.APPROVE, run.team)
-    if not principals.is_among(actor, request.principals, team=run.team):
-        raise Forbidden(
-            f"This asks {', '.join(request.principals)}, and you are not among them.",
-            fix="One of them approves, or you use break-glass with a reason.",
-        )
+    _is_asked(run, request, actor)
     own = []
     if run.requester_id is not None and run.requester_id == actor.user_id:
         own.append("started this run")
@@ -209,6 +216,16 @@ def _may_approve(run: Run, request: ApprovalRequest, actor: Actor) -> str:
             fix="Another approver decides, or a lone on-call uses break-glass with a reason.",
         )
     return f"approved by the person who {' and '.join(own)} (two-person rule is off)"
+
+
+def _is_asked(run: Run, request: ApprovalRequest, actor: Actor) -> None:
+    """To decide, one holds the permission and is among those who are asked."""
+    permissions.require(actor, Permission.APPROVE, run.team)
+    if not principals.is_among(actor, request.principals, team=run.team):
+        raise Forbidden(
+            f"This asks {', '.join(request.principals)}, and you are not among them.",
+            fix="One of them decides, or you use break-glass with a reason.",
+        )
 
 
 def _decide(
@@ -282,11 +299,7 @@ def _go_on(run: Run, step: StepRun, actor: Actor, now: datetime) -> None:
     """To the lock if it needs one, else straight to the workers, with a fresh set of attempts."""
     changes = {"stage": "apply", "attempts": 0, "t0": None}
     if step.lock_name:
-        if transitions.move(
-            step, was=("blocked",), state="blocked", blocked_on="lock", lock_asked_at=now, due_at=None, **changes
-        ):
-            transitions.event(run, "S6", now=now, state="blocked lock", step=step, actor=actor)
-            locks.take(run, step, now=now)
+        locks.line_up(run, step, was=("blocked",), now=now, transition="S6", actor=actor, **changes)
     elif transitions.make_ready(step, was=("blocked",), now=now, **changes):
         transitions.event(run, "S6", now=now, state="ready", step=step, actor=actor)
 
@@ -300,7 +313,7 @@ def reject(step: StepRun, *, digest: str, actor: Actor, reason: str) -> Approval
         now = clock.now()
         step = StepRun.objects.get(pk=step.pk)
         request = _checked(run, step, digest=digest, actor=actor, now=now)
-        permissions.require(actor, Permission.APPROVE, run.team)
+        _is_asked(run, request, actor)
         _decide(request, actor, approve=False, note=reason.strip(), now=now)
         _close(request, "rejected", now)
         transitions.note(
@@ -350,10 +363,40 @@ def expire(run: Run, step: StepRun, *, now: datetime) -> None:
     engine.move_on(run, now=now)
 
 
-def tell_half(request: ApprovalRequest, *, now: datetime) -> None:
-    """Half of the time is over: the same people are told once more."""
-    if ApprovalRequest.objects.filter(pk=request.pk, half_told=False, state="open").update(half_told=True):
-        _tell(request.step_run.run, request, kind="approval_half", asks=request.preview["sentence"], now=now)
+def tell_again(run: Run, step: StepRun, *, now: datetime) -> None:
+    """While a request waits: half of its time is over (the same people once more), or more people are asked."""
+    request = ApprovalRequest.objects.filter(step_run=step, state="open").first()
+    if request is None:
+        return
+    definition = reading.step_of(run, step)
+    asks = request.preview["sentence"]
+    if not request.half_told and now >= _half(request):
+        request.half_told = True
+        request.save(update_fields=["half_told"])
+        _tell(run, request, kind="approval_half", asks=asks, now=now)
+    for number, level in enumerate(definition.escalations[step.escalated :], start=step.escalated + 1):
+        if now < request.requested_at + timedelta(seconds=level.after):
+            break
+        step.escalated = number
+        request.principals = [*request.principals, level.to]
+        request.save(update_fields=["principals"])
+        text = f"Nobody has decided for {level.after // 60} min: {level.to} is asked too. {asks}."
+        transitions.note(run, kind="approval", text=text, pinned=True, data={"step": step.step, "level": number})
+        _tell(run, request, kind="waits_for_you", asks=asks, now=now, level=number)
+    _next_telling(step, request, definition)
+
+
+def _half(request: ApprovalRequest) -> datetime:
+    return request.requested_at + (request.due_at - request.requested_at) / 2
+
+
+def _next_telling(step: StepRun, request: ApprovalRequest, definition: Definition) -> None:
+    """When somebody is told next while the request waits; never twice for the same reason."""
+    moments = [] if request.half_told else [_half(request)]
+    moments += [
+        request.requested_at + timedelta(seconds=level.after) for level in definition.escalations[step.escalated :][:1]
+    ]
+    transitions.move(step, was=("blocked",), tell_at=min(moments, default=None), escalated=step.escalated)
 
 
 def ask_anew(run: Run, step: StepRun, *, fact: str, now: datetime) -> None:
@@ -374,7 +417,8 @@ def nobody_can(run: Run) -> list[str]:
         approval = definition.approval
         if approval is None:
             continue
-        able = principals.approvers(approval.from_, team=run.team)
+        # Those of an escalation are asked later, but they are asked.
+        able = principals.approvers([*approval.from_, *(level.to for level in approval.escalate)], team=run.team)
         four_eyes = approval.four_eyes or (run.team.four_eyes and definition.risk == "high")
         if four_eyes and settings.BACKSTOP.two_person_on:
             able = [user for user in able if user.pk not in own]

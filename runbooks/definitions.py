@@ -31,8 +31,11 @@ class Definition:
         self.timeout = step.timeout_seconds
         self.if_ = step.if_
         self.assign = step.assign if isinstance(step, ManualStep) else None
+        self.looks = (step.looks or 1) if isinstance(step, CheckStep) else 1
         self.fields: dict[str, Input] = step.fields if isinstance(step, ManualStep) else {}
         self.approval: Approval | None = step.approval if isinstance(step, ActionStep) else None
+        levels = self.approval.escalate if self.approval else step.escalate if isinstance(step, ManualStep) else []
+        self.escalations = sorted(levels, key=lambda level: level.after)
         self.wait_seconds = step.wait if isinstance(step, WaitStep) else 0
 
     @cached_property

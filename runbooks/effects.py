@@ -21,15 +21,21 @@ from common.errors import DomainError
 from common.faults import crashpoint
 from common.secrets import redact
 from incidents import evidence
-from runbooks import engine, leases, opening, reading, transitions
+from runbooks import engine, leases, locks, opening, reading, transitions
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Action, Ambiguous, Applied, NotApplied, Refused
 from runbooks.checks.base import CheckError, Context
 from runbooks.definitions import Definition
 from runbooks.models import ApprovalRequest, Attempt, Effect, Run, StepRun
+from runbooks.steps import REPEATABLE
 
 log = logging.getLogger(__name__)
-REPEATABLE = frozenset({"read", "notify", "set", "keyed"})
+# A message or a question that may have gone out twice, or not at all, is nothing that a person must clear up.
+HARMLESS = ("read", "notify")
+# Nobody knows for sure whether an effect in one of these states has happened.
+DOUBTFUL = ("sent", "unknown")
+# A step that kills its worker must not do so for ever, also where the runbook allows fewer tries of what was not sent.
+LOST_WORKERS = 3
 
 
 def key_of(run: Run, step: StepRun) -> str:
@@ -37,29 +43,37 @@ def key_of(run: Run, step: StepRun) -> str:
     return hashlib.sha256(f"{run.uuid}:{step.step}:{step.item}:{step.generation}".encode()).hexdigest()
 
 
+def effect_of(step: StepRun) -> Effect | None:
+    """What the ledger says about this step as it is asked for now."""
+    return Effect.objects.filter(step_run=step, generation=step.generation).first()
+
+
 def carry_out(run: Run, step: StepRun, definition: Definition, held: leases.Held, context: Context) -> None:
     """Apply an approved (or approval-free) action under its lock, and settle the step by what became of it."""
     action = ACTIONS.get(definition.provider)
     try:
         params = action.params.model_validate(step.params)
-        effect = _intend(run, step, definition, action)
     except ValidationError as error:
         _settle(run, step, definition, verdict="error", reason="bad_param", summary=str(error.errors()[0]["msg"]))
         return
+    effect = _intend(run, step, definition, action)
     if effect is None:
         return
+    # An earlier send may have happened: then a clear "no" to this one does not prove that nothing did.
+    doubted = effect.state in DOUBTFUL
     crashpoint("K2")
-    if not _mark_sent(effect, held):
+    if not _mark_sent(run, effect, held):
         return
     crashpoint("K3")
     try:
         applied = action.apply(params, effect.key, context)
     except Refused as error:
-        _refused(run, step, definition, effect, str(error))
-    except (NotApplied, CheckError) as error:
-        _not_applied(run, step, definition, effect, str(error))
-    except DomainError as error:
-        _not_applied(run, step, definition, effect, error.sentence)
+        _refused(run, step, effect, str(error))
+    except (NotApplied, CheckError, DomainError) as error:
+        if doubted:
+            _ambiguous(run, step, definition, effect, f"{error} An earlier try may have done it.")
+        else:
+            _not_applied(run, step, definition, effect, str(error))
     except Ambiguous as error:
         _ambiguous(run, step, definition, effect, str(error))
     except Exception as error:
@@ -67,7 +81,43 @@ def carry_out(run: Run, step: StepRun, definition: Definition, held: leases.Held
         _ambiguous(run, step, definition, effect, f"{type(error).__name__}: {error}")
     else:
         crashpoint("K4")
-        _confirmed(run, step, definition, effect, applied)
+        _confirmed(run, step, effect, applied)
+
+
+def look_up(run: Run, step: StepRun, definition: Definition, context: Context) -> None:
+    """S15 for class probe: ask the other side whether it happened. Yes settles, no repeats, silence asks a person."""
+    action = ACTIONS.get(definition.provider)
+    effect = effect_of(step)
+    assert effect is not None, "a look-up follows a send"
+    found: bool | None = True if effect.state == "confirmed" else None
+    why = "The other side cannot tell whether it happened."
+    if found is None:
+        try:
+            found = action.lookup(action.params.model_validate(step.params), effect.key, context)
+        except (CheckError, DomainError) as error:
+            why = f"The other side could not be asked: {error}"
+        except Exception as error:
+            log.exception("look-up of %s failed", definition.provider, extra={"run": str(run.uuid), "step": step.step})
+            why = f"The other side could not be asked: {type(error).__name__}: {error}"
+    with transaction.atomic():
+        locked = transitions.lock_run(run.pk)
+        now = clock.now()
+        fresh = StepRun.objects.get(pk=step.pk)
+        if fresh.fence != step.fence or fresh.state != "leased":
+            return
+        if found:
+            _mark(effect, "confirmed", summary=effect.summary or f"{step.name}: found done when asked.", now=now)
+            _settle_known(locked, fresh, effect, now)
+            return
+        _end_attempt(step, "done" if found is False else "error", why, now)
+        if found is False:
+            _mark(effect, "not_applied", summary="Not there when asked.", now=now)
+            if transitions.make_ready(fresh, was=("leased",), now=now, stage="apply"):
+                transitions.event(locked, "S15", now=now, state="ready", step=fresh, text="it did not happen")
+        elif fresh.attempts < LOST_WORKERS:
+            _sleep(locked, fresh, definition, "effect_unknown", why, now)
+        else:
+            in_doubt(locked, fresh, effect, why, now=now)
 
 
 def _intend(run: Run, step: StepRun, definition: Definition, action: Action[Any]) -> Effect | None:
@@ -106,52 +156,72 @@ def _intend(run: Run, step: StepRun, definition: Definition, action: Action[Any]
             # Another worker, since lost, brought it to its end: only the step is left to settle.
             _settle_known(locked, fresh, effect, now)
             return None
+        if effect.state in DOUBTFUL and effect.effect_class not in REPEATABLE:
+            in_doubt(locked, fresh, effect, "It was sent before.", now=now)
+            return None
         return effect
 
 
+def approved_change(step: StepRun) -> dict[str, Any] | None:
+    """What people approved for this step: {"before", "after"} as they were shown it; None without an approval."""
+    request = ApprovalRequest.objects.filter(step_run=step, generation=step.generation, state="approved").first()
+    return None if request is None else {part: request.preview.get(part) for part in ("before", "after")}
+
+
 def _approved(run: Run, step: StepRun) -> bool:
-    """Whether the last approval is for exactly these parameters."""
+    """Whether the last approval is for exactly these parameters and what was shown with them."""
     request = ApprovalRequest.objects.filter(step_run=step, generation=step.generation).first()
     return (
         request is not None
         and request.state == "approved"
-        and request.digest == approval_digest(run, step, request.new_fact)
+        and request.digest == approval_digest(run, step, request.preview, request.new_fact)
     )
 
 
-def approval_digest(run: Run, step: StepRun, new_fact: str) -> str:
-    """What an approval is bound to: revision, step, item, rendered parameters, generation, and the facts shown."""
-    return opening.digest([run.revision_id, step.step, step.item, step.params, step.generation, new_fact])
+def approval_digest(run: Run, step: StepRun, preview: dict[str, Any], new_fact: str) -> str:
+    """What an approval is bound to: revision, step, item, parameters, generation, the change shown, and new facts."""
+    shown = [preview.get(part) for part in ("sentence", "before", "after")]
+    return opening.digest([run.revision_id, step.step, step.item, step.params, step.generation, shown, new_fact])
 
 
-def _mark_sent(effect: Effect, held: leases.Held) -> bool:
-    """T3: the last look before the call; False when the lease is not ours any more, and then nothing is sent."""
+def _mark_sent(run: Run, effect: Effect, held: leases.Held) -> bool:
+    """T3: the last look before the call; False when the lease is not ours any more, and then nothing is sent.
+
+    Under the run's lock: whoever takes this step over sees either the lease or the mark, never neither.
+    """
     with transaction.atomic():
+        transitions.lock_run(run.pk)
         if not leases.is_ours(held):
             return False
-        Effect.objects.filter(pk=effect.pk).update(state="sent", sent_at=clock.now(), times_sent=F("times_sent") + 1)
-    effect.state = "sent"
-    return True
+        open_states = ("intended", "not_applied", *DOUBTFUL)
+        sent = Effect.objects.filter(pk=effect.pk, state__in=open_states).update(
+            state="sent", sent_at=clock.now(), times_sent=F("times_sent") + 1
+        )
+    return bool(sent)
 
 
-def _confirmed(run: Run, step: StepRun, definition: Definition, effect: Effect, applied: Applied) -> None:
+def _mark(effect: Effect, state: str, *, summary: str, now: datetime, **changes: Any) -> None:
+    """Move the ledger on. What was confirmed stays confirmed, whoever comes later with another tale."""
+    Effect.objects.filter(pk=effect.pk).exclude(state="confirmed").update(
+        state=state, summary=redact(summary), ended_at=now, **changes
+    )
+    effect.refresh_from_db()
+
+
+def _confirmed(run: Run, step: StepRun, effect: Effect, applied: Applied) -> None:
     """T4: it happened. The ledger is moved by any worker; the step only by the one whose fence still holds."""
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        Effect.objects.filter(pk=effect.pk).update(
-            state="confirmed",
-            before=evidence.plain(applied.before),
-            after=evidence.plain(applied.after),
-            summary=redact(applied.summary),
-            ended_at=now,
-        )
-        effect.refresh_from_db()
+        before, after = evidence.plain(applied.before), evidence.plain(applied.after)
+        _mark(effect, "confirmed", summary=applied.summary, now=now, before=before, after=after)
         fresh = StepRun.objects.get(pk=step.pk)
-        if fresh.fence == step.fence and fresh.state == "leased":
+        # In doubt with the same fence: the answer that everybody waits for has come after all.
+        if fresh.fence == step.fence and fresh.state in ("leased", "unknown"):
             _settle_known(locked, fresh, effect, now, result=evidence.plain(applied.result))
         else:
-            Attempt.objects.filter(step_run=step, fence=step.fence).update(outcome="late", ended_at=now)
+            _end_attempt(step, "late", "", now)
+            transitions.note(locked, kind="engine", text=f"Late, by a worker given up for lost: {effect.summary}")
 
 
 def _settle_known(run: Run, step: StepRun, effect: Effect, now: datetime, result: dict[str, Any] | None = None) -> None:
@@ -172,7 +242,10 @@ def _settle_known(run: Run, step: StepRun, effect: Effect, now: datetime, result
         source=effect.provider,
         observed_at=now,
     )
-    Attempt.objects.filter(step_run=step, fence=step.fence).update(outcome="done", ended_at=now, evidence_id=row.pk)
+    tries = Attempt.objects.filter(step_run=step, fence=step.fence)
+    tries.update(evidence_id=row.pk)
+    # One that was lost or failed stays so, also when the truth comes to light by another way.
+    tries.filter(outcome="running").update(outcome="done", ended_at=now)
     request = ApprovalRequest.objects.filter(step_run=step, state="approved").first()
     seconds = round((now - request.closed_at).total_seconds()) if request and request.closed_at else None
     took = f" It took {seconds // 60} min {seconds % 60} s from approval." if seconds is not None else ""
@@ -200,58 +273,75 @@ def _settle_known(run: Run, step: StepRun, effect: Effect, now: datetime, result
     engine.move_on(run, now=now)
 
 
-def _refused(run: Run, step: StepRun, definition: Definition, effect: Effect, sentence: str) -> None:
+def _refused(run: Run, step: StepRun, effect: Effect, sentence: str) -> None:
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        Effect.objects.filter(pk=effect.pk).update(state="refused", summary=redact(sentence), ended_at=now)
-        effect.refresh_from_db()
+        _mark(effect, "refused", summary=sentence, now=now)
         fresh = StepRun.objects.get(pk=step.pk)
-        if fresh.fence == step.fence and fresh.state == "leased":
+        if fresh.fence == step.fence and fresh.state in ("leased", "unknown"):
             _settle_known(locked, fresh, effect, now)
+        else:
+            _end_attempt(step, "late", sentence, now)
 
 
 def _not_applied(run: Run, step: StepRun, definition: Definition, effect: Effect, sentence: str) -> None:
-    """It surely did not happen: the next attempt may follow, else verdict error."""
-    Effect.objects.filter(pk=effect.pk).update(state="not_applied", summary=redact(sentence), ended_at=clock.now())
-    _try_again_or(run, step, definition, reason="not_applied", sentence=f"Not applied: {sentence}", unknown=False)
+    """It surely did not happen: the lock is let go, and the next attempt queues for it; else verdict error."""
+    with transaction.atomic():
+        locked = transitions.lock_run(run.pk)
+        now = clock.now()
+        _mark(effect, "not_applied", summary=sentence, now=now)
+        fresh = _still_held(step, sentence, now)
+        if fresh is None:
+            return
+        if fresh.attempts < definition.attempts and not fresh.cancel_requested:
+            locks.release(fresh)
+            _sleep(locked, fresh, definition, "not_applied", sentence, now)
+            return
+    _settle(run, step, definition, verdict="error", reason="not_applied", summary=f"Not applied: {sentence}")
 
 
 def _ambiguous(run: Run, step: StepRun, definition: Definition, effect: Effect, sentence: str) -> None:
     """It may have happened. Repeatable classes are tried again with the same key; the others wait for the truth."""
     sentence = redact(sentence)
-    if effect.effect_class in REPEATABLE:
-        Effect.objects.filter(pk=effect.pk).update(summary=sentence)
-        _try_again_or(run, step, definition, reason="effect_unknown", sentence=sentence, unknown=True)
-        return
-    with transaction.atomic():
-        locked = transitions.lock_run(run.pk)
-        fresh = StepRun.objects.get(pk=step.pk)
-        if fresh.fence == step.fence:
-            in_doubt(locked, fresh, effect, sentence, now=clock.now())
-
-
-def _try_again_or(
-    run: Run, step: StepRun, definition: Definition, *, reason: str, sentence: str, unknown: bool
-) -> None:
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        fresh = StepRun.objects.get(pk=step.pk)
-        if fresh.fence != step.fence or fresh.state != "leased":
+        Effect.objects.filter(pk=effect.pk).exclude(state="confirmed").update(summary=sentence)
+        fresh = _still_held(step, sentence, now)
+        if fresh is None:
             return
-        Attempt.objects.filter(step_run=step, fence=step.fence).update(
-            outcome="error", ended_at=now, error=sentence[:500]
-        )
-        if fresh.attempts < definition.attempts and not fresh.cancel_requested:
-            pause = definition.pause_before(fresh.attempts + 1, seed=f"{fresh.pk}:{fresh.attempts}")
-            due = now + timedelta(seconds=pause)
-            transitions.move(fresh, was=("leased",), state="sleeping", due_at=due, lease_until=None, reason=reason)
-            transitions.event(locked, "S10", now=now, state="sleeping", step=fresh, text=sentence)
+        again = effect.effect_class in REPEATABLE and locked.state != "stopping"
+        if again and fresh.attempts < definition.attempts:
+            _sleep(locked, fresh, definition, "effect_unknown", sentence, now)
             return
-        if unknown:
-            Effect.objects.filter(step_run=fresh, state="sent").update(state="unknown", ended_at=now)
-    _settle(run, step, definition, verdict="error", reason=reason, summary=sentence)
+        if effect.effect_class not in HARMLESS:
+            _doubt(locked, fresh, effect, sentence, now=now)
+            return
+        _mark(effect, "unknown", summary=sentence, now=now)
+    _settle(run, step, definition, verdict="error", reason="effect_unknown", summary=sentence)
+
+
+def _still_held(step: StepRun, sentence: str, now: datetime) -> StepRun | None:
+    """The step, if this worker's fence holds; its attempt has ended without a result either way."""
+    fresh = StepRun.objects.get(pk=step.pk)
+    ours = fresh.fence == step.fence and fresh.state == "leased"
+    _end_attempt(step, "error" if ours else "late", sentence, now)
+    return fresh if ours else None
+
+
+def _end_attempt(step: StepRun, outcome: str, sentence: str, now: datetime) -> None:
+    Attempt.objects.filter(step_run=step, fence=step.fence).update(
+        outcome=outcome, ended_at=now, error=redact(sentence)[:500]
+    )
+
+
+def _sleep(run: Run, step: StepRun, definition: Definition, reason: str, sentence: str, now: datetime) -> None:
+    """S10: another try after a pause."""
+    pause = definition.pause_before(step.attempts + 1, seed=f"{step.pk}:{step.attempts}")
+    due = now + timedelta(seconds=pause)
+    if transitions.move(step, was=("leased",), state="sleeping", due_at=due, lease_until=None, reason=reason):
+        transitions.event(run, "S10", now=now, state="sleeping", step=step, text=redact(sentence))
 
 
 def _settle(run: Run, step: StepRun, definition: Definition, *, verdict: str, reason: str, summary: str) -> None:
@@ -286,27 +376,59 @@ def _settle(run: Run, step: StepRun, definition: Definition, *, verdict: str, re
         engine.move_on(locked, now=now)
 
 
+def _doubt(run: Run, step: StepRun, effect: Effect, sentence: str, *, now: datetime) -> None:
+    """S14: what can be looked up is looked up by a worker; the rest asks a person."""
+    asked = step.attempts if step.stage == "look_up" else 0
+    if effect.effect_class != "probe" or run.state == "stopping" or asked >= LOST_WORKERS:
+        in_doubt(run, step, effect, sentence, now=now)
+        return
+    _mark(effect, "unknown", summary=sentence, now=now)
+    if transitions.make_ready(step, was=("leased",), now=now, stage="look_up", attempts=asked):
+        transitions.event(run, "S14", now=now, state="ready", step=step, text=f"looked up: {redact(sentence)}")
+
+
 def in_doubt(run: Run, step: StepRun, effect: Effect, sentence: str, *, now: datetime) -> None:
     """S14: the step keeps its lock and asks a person whether it happened; nothing is sent again by itself."""
-    summary = f"We may have done this: {step.name}. {sentence}"
+    summary = redact(f"We may have done this: {step.name}. {sentence}")
     if not transitions.move(step, was=("leased",), state="unknown", reason="effect_unknown", summary=summary):
         return
-    Effect.objects.filter(pk=effect.pk).update(state="unknown", summary=redact(sentence), ended_at=now)
-    transitions.event(run, "S14", now=now, state="unknown", step=step, text=sentence)
+    _mark(effect, "unknown", summary=sentence, now=now)
+    transitions.event(run, "S14", now=now, state="unknown", step=step, text=redact(sentence))
     transitions.note(run, kind="engine", text=summary, pinned=True, data={"step": step.step, "effect": effect.key})
-    opening.tell_waiting(run, step, asked=[reading.spec_of(run).owner], due=run.deadline_at, now=now)
+    if run.state == "stopping":
+        # Nobody is left to wait for: the question goes to the incident (S20).
+        engine.move_on(run, now=now)
+    else:
+        opening.tell_waiting(run, step, asked=[reading.spec_of(run).owner], due=run.deadline_at, now=now)
 
 
 def recover(run: Run, step: StepRun, *, now: datetime) -> None:
-    """S13, S14: an action's worker was lost. Nothing sent, or a repeatable class: again; else ask a person."""
-    effect = Effect.objects.filter(step_run=step, generation=step.generation).first()
-    sent = effect is not None and effect.state in ("sent", "unknown")
+    """S13, S14, S20: an action's worker was lost. Nothing sent, or a repeatable class: again; else look, or ask."""
+    effect = effect_of(step)
     Attempt.objects.filter(step_run=step, fence=step.fence, outcome="running").update(outcome="lost", ended_at=now)
-    if effect is not None and sent and effect.effect_class not in REPEATABLE:
-        in_doubt(run, step, effect, "Its worker was lost after sending.", now=now)
+    used_up = step.attempts >= max(reading.step_of(run, step).attempts, LOST_WORKERS)
+    if effect is not None and effect.state in DOUBTFUL and effect.effect_class not in HARMLESS:
+        again = effect.effect_class in REPEATABLE and run.state != "stopping" and not used_up
+        if not again:
+            _doubt(run, step, effect, "Its worker was lost after sending.", now=now)
+            return
+    if run.state == "stopping":
+        engine.move_on(run, now=now)
         return
-    # The send may be repeated with the same key; the attempt that was lost is not counted against it.
-    if transitions.make_ready(step, was=("leased",), now=now, attempts=max(0, step.attempts - 1)):
+    if used_up:
+        engine.settle(
+            run,
+            step,
+            was=("leased",),
+            verdict="error",
+            reason="worker_lost",
+            summary=f"Its worker was lost {step.attempts} times.",
+            now=now,
+            transition="S12",
+        )
+        engine.move_on(run, now=now)
+        return
+    if transitions.make_ready(step, was=("leased",), now=now):
         transitions.event(run, "S13", now=now, state="ready", step=step, text="its worker was lost")
         transitions.note(
             run, kind="engine", text=f"{step.name} resumed at {now:%H:%M:%S} UTC after its worker was lost."
@@ -314,19 +436,19 @@ def recover(run: Run, step: StepRun, *, now: datetime) -> None:
 
 
 def happened(run: Run, step: StepRun, *, yes: bool, now: datetime, actor_label: str) -> None:
-    """S15: a person says what became of an effect in doubt."""
-    effect = Effect.objects.filter(step_run=step, generation=step.generation).first()
+    """S15: a person says what became of an effect in doubt. If it did not happen it is asked anew, or done anew."""
+    effect = effect_of(step)
     if effect is None:
         return
     if yes:
-        Effect.objects.filter(pk=effect.pk).update(
-            state="confirmed", summary=f"{step.name}: confirmed by {actor_label}."
-        )
-        effect.refresh_from_db()
+        _mark(effect, "confirmed", summary=f"{step.name}: confirmed by {actor_label}.", now=now)
         _settle_known(run, step, effect, now)
         return
-    Effect.objects.filter(pk=effect.pk).update(state="not_applied", ended_at=now)
-    stage = "preview" if reading.step_of(run, step).approval is not None else "apply"
-    changes = {"generation": step.generation + 1, "attempts": 0, "stage": stage}
+    _mark(effect, "not_applied", summary=f"{step.name}: did not happen, says {actor_label}.", now=now)
+    asks = reading.step_of(run, step).approval is not None
+    if asks:
+        # No lock is held while people think it over.
+        locks.release(step)
+    changes = {"generation": step.generation + 1, "attempts": 0, "stage": "preview" if asks else "apply"}
     if transitions.make_ready(step, was=("unknown",), now=now, **changes):
         transitions.event(run, "S15", now=now, state="ready", step=step, text="it did not happen; asked anew")

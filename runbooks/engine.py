@@ -142,7 +142,9 @@ def settle(
     `asked` is set when a person has answered, so that the same question is not put again.
     """
     definition = reading.step_of(run, step)
-    if not asked and verdict in ("fail", "inconclusive", "error") and definition.policy(verdict) == "ask":
+    asks = verdict in ("fail", "inconclusive", "error") and definition.policy(verdict) == "ask"
+    # A run that is ending asks nobody any more.
+    if asks and not asked and run.state != "stopping":
         return asking.ask(run, step, was=was, verdict=verdict, reason=reason, summary=summary, now=now, **values)
     moved = transitions.move(
         step,

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from common import clock
 from common.errors import DomainError
 from common.faults import crashpoint
-from common.secrets import redact
+from common.secrets import redact, redact_json
 from incidents import evidence
 from incidents.models import Evidence
 from runbooks import approvals, effects, engine, leases, reading, transitions
@@ -33,6 +33,11 @@ log = logging.getLogger(__name__)
 def worker_name() -> str:
     """This thread, as rows and pages name it."""
     return f"{socket.gethostname()}:{os.getpid()}:{threading.current_thread().name}"[:120]
+
+
+def knows(provider: str) -> bool:
+    """Whether this process's code can carry out that check or action."""
+    return provider in CHECKS or provider in ACTIONS
 
 
 def execute(step_run_id: int, worker: str = "") -> None:
@@ -56,6 +61,8 @@ def _one(step_run_id: int, worker: str) -> int | None:
             _check(run, step, definition)
         elif step.stage == "preview":
             _preview(run, step, definition)
+        elif step.stage == "look_up":
+            effects.look_up(run, step, definition, context_of(run, step, definition))
         else:
             effects.carry_out(run, step, definition, held, context_of(run, step, definition))
     finally:
@@ -68,8 +75,9 @@ def _one(step_run_id: int, worker: str) -> int | None:
 def claim(step_run_id: int, worker: str) -> tuple[Run, StepRun, Definition] | None:
     """S8: one UPDATE decides who works on it; None when it is not ready (a repeated message is a no-op)."""
     with transaction.atomic():
-        row = StepRun.objects.filter(pk=step_run_id, state="ready").values("run_id").first()
-        if row is None:
+        row = StepRun.objects.filter(pk=step_run_id, state="ready").values("run_id", "provider").first()
+        if row is None or not knows(row["provider"]):
+            # Not ours to do: another worker, of a newer release, may know this check or action (case 22).
             return None
         run = (
             Run.objects.select_for_update(of=("self",))
@@ -108,8 +116,9 @@ def context_of(run: Run, step: StepRun, definition: Definition) -> Context:
         run_uuid=str(run.uuid),
         step_key=f"{run.uuid}:{step.step}:{step.item}:{step.generation}",
         deadline=now + timedelta(seconds=definition.timeout),
-        looks=1,
+        looks=definition.looks,
         incident_number=incident.number if incident else None,
+        approved=effects.approved_change(step) if step.kind == "action" else None,
     )
 
 
@@ -156,7 +165,7 @@ def _found(run: Run, step: StepRun, definition: Definition, finding: Finding) ->
             reason=judgement.reason,
             summary=row.summary,
             now=now,
-            value=evidence.plain(finding.value),
+            value=evidence.plain(redact_json(finding.value)),
             result=_small(finding.result),
             samples=finding.samples,
             observed_at=finding.observed_at,
@@ -167,7 +176,7 @@ def _found(run: Run, step: StepRun, definition: Definition, finding: Finding) ->
 
 def _small(result: dict[str, Any]) -> dict[str, Any]:
     """The part of a result that expressions read: series stay in the evidence."""
-    return {key: value for key, value in evidence.plain(result).items() if key != "series"}
+    return {key: value for key, value in evidence.plain(redact_json(result)).items() if key != "series"}
 
 
 def keep(run: Run, step: StepRun, finding: Finding, judgement: Judgement, kind: str = "check") -> Evidence:

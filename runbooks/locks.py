@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from catalog.actors import ENGINE, Actor
 from runbooks import transitions
 from runbooks.models import Lock, Run, StepRun
 
 
+def line_up(
+    run: Run,
+    step: StepRun,
+    *,
+    was: tuple[str, ...],
+    now: datetime,
+    transition: str,
+    actor: Actor = ENGINE,
+    **changes: Any,
+) -> bool:
+    """Let a step wait for its lock, last in line, and take it at once if it is free. False when it was not ours."""
+    changes |= {"blocked_on": "lock", "lock_asked_at": now, "due_at": None, "lease_until": None}
+    if not transitions.move(step, was=was, state="blocked", **changes):
+        return False
+    transitions.event(run, transition, now=now, state="blocked lock", step=step, actor=actor, text=step.lock_name)
+    take(run, step, now=now)
+    return True
+
+
 def take(run: Run, step: StepRun, *, now: datetime) -> bool:
-    """S7: give a waiting step its lock and put it before the workers; False when another holds it or waits longer."""
-    ahead = StepRun.objects.filter(
-        state="blocked", blocked_on="lock", lock_name=step.lock_name, lock_asked_at__lt=step.lock_asked_at
-    ).exists()
-    if ahead:
+    """S7: give a waiting step its lock and put it before the workers; False when another holds it or waits longer.
+
+    A run that is paused starts nothing, so it takes no lock and nobody waits behind it.
+    """
+    waiting = StepRun.objects.filter(state="blocked", blocked_on="lock", lock_name=step.lock_name, run__state="active")
+    if run.state != "active" or waiting.filter(lock_asked_at__lt=step.lock_asked_at).exists():
         return False
     try:
         with transaction.atomic():
@@ -27,6 +49,11 @@ def take(run: Run, step: StepRun, *, now: datetime) -> bool:
         return False
     transitions.event(run, "S7", now=now, state="ready", step=step, text=step.lock_name)
     return True
+
+
+def holds(step: StepRun) -> bool:
+    """Whether the step has its lock, or needs none."""
+    return not step.lock_name or Lock.objects.filter(step_run=step).exists()
 
 
 def release(step: StepRun) -> None:

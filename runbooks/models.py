@@ -29,6 +29,8 @@ class Runbook(models.Model):
     """A runbook by its id; its text lives in revisions. Without a team it belongs to the shipped library."""
 
     team = models.ForeignKey(Team, null=True, blank=True, on_delete=models.CASCADE, related_name="runbooks")
+    # A team's own copy of a shipped runbook: while it is published it stands in for that one in the team's triggers.
+    copy_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="copies")
     slug = models.CharField(max_length=40, unique=True)
     title = models.CharField(max_length=120)
     incident_type = models.CharField(max_length=20)
@@ -171,6 +173,10 @@ class StepRun(models.Model):
     generation = models.PositiveSmallIntegerField(default=1)
     attempts = models.PositiveSmallIntegerField(default=0)
     due_at = models.DateTimeField(null=True, blank=True)
+    # While it waits for people: when somebody is told again (half of the time is over, an escalation), and how many
+    # levels of escalation were told already.
+    tell_at = models.DateTimeField(null=True, blank=True)
+    escalated = models.PositiveSmallIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
     worker = models.CharField(max_length=120, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
@@ -202,6 +208,7 @@ class StepRun(models.Model):
             models.Index(fields=["ready_at"], condition=Q(state="ready"), name="steps_ready"),
             models.Index(fields=["lease_until"], condition=Q(state="leased"), name="steps_leased"),
             models.Index(fields=["due_at"], condition=Q(state__in=["sleeping", "blocked"]), name="steps_by_timer"),
+            models.Index(fields=["tell_at"], condition=Q(state="blocked"), name="steps_by_telling"),
             models.Index(
                 fields=["lock_name", "lock_asked_at"],
                 condition=Q(state="blocked", blocked_on="lock"),
@@ -375,7 +382,8 @@ class Worker(models.Model):
 
     name = models.CharField(max_length=120, unique=True)
     queues = models.JSONField(default=list)
-    providers_sha256 = models.CharField(max_length=64, blank=True)
+    # Names of the checks and actions that its code knows.
+    providers = models.JSONField(default=list)
     started_at = models.DateTimeField()
     ticked_at = models.DateTimeField()
     tick_error = models.CharField(max_length=300, blank=True)

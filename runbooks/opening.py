@@ -9,7 +9,7 @@ from typing import Any
 
 from common.expressions import ExpressionError
 from incidents import evidence, notices
-from runbooks import principals, reading, transitions
+from runbooks import locks, principals, reading, transitions
 from runbooks.definitions import Definition
 from runbooks.models import Run, StepRun
 from runbooks.verdicts import boolean
@@ -61,10 +61,7 @@ def _open_provider(
         stage = "preview" if definition.approval is not None else "apply"
         fields |= {"queue": "actions", "stage": stage, "lock_name": lock_name}
         if stage == "apply" and lock_name:
-            if transitions.move(
-                step, was=("pending",), state="blocked", blocked_on="lock", lock_asked_at=now, **fields
-            ):
-                transitions.event(run, "S3", now=now, state="blocked lock", step=step, text=lock_name)
+            locks.line_up(run, step, was=("pending",), now=now, transition="S3", **fields)
             return
     if transitions.make_ready(step, was=("pending",), now=now, **fields):
         transitions.event(run, "S3", now=now, state="ready", step=step)
@@ -81,16 +78,43 @@ def _open_manual(run: Run, step: StepRun, definition: Definition, text: str, *, 
         blocked_on="human",
         due_at=due,
         started_at=now,
-        params={"text": text, "assign": asked},
+        params={"text": text, "assign": asked, "asked": [asked]},
+        escalated=0,
     )
     if not moved:
         return
     transitions.event(run, "S5", now=now, state="blocked human", step=step)
     transitions.note(run, kind="run", text=f"{step.name} waits for {asked} until {due:%H:%M} UTC.", pinned=True)
     tell_waiting(run, step, asked=[asked], due=due, now=now)
+    _next_telling(step, definition)
 
 
-def tell_waiting(run: Run, step: StepRun, *, asked: list[str], due: datetime, now: datetime) -> None:
+def tell_again(run: Run, step: StepRun, *, now: datetime) -> None:
+    """Nobody has answered a manual step for so long: the next ones are asked too, once per level."""
+    definition = reading.step_of(run, step)
+    if step.started_at is None or step.due_at is None:
+        return
+    for number, level in enumerate(definition.escalations[step.escalated :], start=step.escalated + 1):
+        if now < step.started_at + timedelta(seconds=level.after):
+            break
+        step.escalated = number
+        params = dict(step.params or {})
+        params["asked"] = [*params.get("asked", []), level.to]
+        transitions.move(step, was=("blocked",), params=params)
+        text = f"Nobody has answered for {level.after // 60} min: {level.to} is asked too. {step.name}"
+        transitions.note(run, kind="run", text=text, pinned=True, data={"step": step.step, "level": number})
+        tell_waiting(run, step, asked=[level.to], due=step.due_at, now=now, level=number)
+    _next_telling(step, definition)
+
+
+def _next_telling(step: StepRun, definition: Definition) -> None:
+    assert step.started_at is not None, "set when it was opened"
+    levels = definition.escalations[step.escalated :]
+    next_at = step.started_at + timedelta(seconds=levels[0].after) if levels else None
+    transitions.move(step, was=("blocked",), tell_at=next_at, escalated=step.escalated)
+
+
+def tell_waiting(run: Run, step: StepRun, *, asked: list[str], due: datetime, now: datetime, level: int = 0) -> None:
     """Tell the people a step waits for, readable on a lock screen."""
     left = due - now
     if run.incident is not None:
@@ -100,7 +124,7 @@ def tell_waiting(run: Run, step: StepRun, *, asked: list[str], due: datetime, no
     notices.tell(
         team=run.team,
         kind="waits_for_you",
-        key=f"{run.uuid}:{step.step}:{step.generation}:{due.isoformat()}",
+        key=f"{run.uuid}:{step.step}:{step.generation}:{due.isoformat()}" + (f":{level}" if level else ""),
         subject=subject,
         body=f"{step.name}\n\nRunbook {run.runbook.slug} waits for you until {due:%Y-%m-%d %H:%M} UTC.",
         link=f"/runs/{run.uuid}#step-{step.step}",

@@ -12,8 +12,8 @@ from catalog import permissions
 from catalog.actors import Actor
 from catalog.models import Service, Team
 from catalog.permissions import Permission
-from common import clock
-from common.errors import Conflict, Invalid
+from common import background, clock
+from common.errors import Conflict, Invalid, NotFound
 from common.expressions import ExpressionError
 from common.expressions import render as render_text
 from incidents import evidence, notices
@@ -49,6 +49,8 @@ def start(
     """
     if actor.user is not None:
         permissions.require(actor, Permission.RUN, team)
+    if runbook.team_id not in (None, team.pk) or (incident is not None and incident.team_id != team.pk):
+        raise NotFound("There is no such runbook or incident in this team.", fix="Choose those of the run's own team.")
     book = _runnable(runbook)
     spec = book.spec
     alert_data = reading.alert_data(alert) if alert else {}
@@ -82,15 +84,8 @@ def start(
         decision = _insert(run, spec.when_busy, now)
         if decision in ("joined", "skipped"):
             holder = _holder(run)
-            if incident is not None and holder is not None:
-                run.incident = incident
-                transitions.note(
-                    run,
-                    kind="run",
-                    actor=actor,
-                    text=f"Runbook {runbook.slug} is running already ({_where(holder)}): this trigger {decision}.",
-                    data={"joined": str(holder.uuid)},
-                )
+            if holder is not None:
+                _note_busy(run, holder, decision, actor)
             return Started(decision, holder)
         _add_steps(run, book)
         transitions.event(run, "R1" if decision == "started" else "R1q", now=now, state=run.state, actor=actor)
@@ -165,11 +160,22 @@ def _insert(run: Run, when_busy: str, now: datetime) -> str:
     if when_busy == "join" and holder is not None and holder.state != "stopping":
         return "joined"
     if when_busy == "replace" and holder is not None:
-        stopping.begin(holder, reason=f"replaced by a newer start ({run.started_by})", now=now, ends="cancelled")
+        holder = transitions.lock_run(holder.pk)
+        stopping.begin(holder, reason=f"replaced by run {run.uuid} of {run.started_by}", now=now, ends="cancelled")
         engine.move_on(holder, now=now)
     run.state, run.started_at = "queued", None
     run.save(force_insert=True)
     return "queued"
+
+
+def _note_busy(run: Run, holder: Run, decision: str, actor: Actor) -> None:
+    """A start that made no run is told where the open run is looked at, and on its own incident if that is another."""
+    because = f" ({run.trigger_reason})" if run.trigger_reason else ""
+    did = "joined it" if decision == "joined" else "started nothing"
+    text = f"Runbook {run.runbook.slug} is running already ({_where(holder)}): {actor.label} {did}{because}."
+    transitions.note(holder, kind="run", actor=actor, text=text)
+    if run.incident_id != holder.incident_id:
+        transitions.note(run, kind="run", actor=actor, text=text, data={"joined": str(holder.uuid)})
 
 
 def _where(run: Run) -> str:
@@ -243,6 +249,10 @@ def _switch(run: Run, actor: Actor, *, was: str, to: str, word: str, reason: str
         Run.objects.filter(pk=run.pk).update(state=to)
         run.state = to
         transitions.event(run, "R3", now=now, state=to, actor=actor, text=reason)
+        if to == "active":
+            # What became ready in the meantime was offered to workers while they had to refuse it.
+            for step in run.steps.filter(state="ready"):
+                background.hint("runbooks.execute", step.queue, step.pk)
         because = f": {reason.strip()}" if reason.strip() else ""
         transitions.note(run, kind="run", actor=actor, text=f"{actor.label} {word} the run{because}.")
         engine.move_on(run, now=now)
@@ -396,6 +406,7 @@ def _answer_unknown(run: Run, step: StepRun, decision: str, actor: Actor, note: 
 
 def _again(run: Run, step: StepRun, actor: Actor, now: datetime, *, was: tuple[str, ...]) -> None:
     """S17: the step starts over with a new generation: rendered anew, previewed anew, asked anew."""
+    transitions.withdraw_request(step, now=now)
     moved = transitions.move(
         step,
         was=was,
@@ -449,6 +460,9 @@ def skip(step: StepRun, *, actor: Actor, reason: str) -> StepRun:
         now = clock.now()
         if step.state not in ("pending", "sleeping", "blocked"):
             raise Conflict(f"The step is {step.state} and cannot be skipped.", fix="Reload the run's page.")
+        if step.kind == "action" and (effect := effects.effect_of(step)) and effect.state in effects.DOUBTFUL:
+            raise Conflict("It may have happened already, so it cannot be skipped.", fix="Wait for what becomes of it.")
+        transitions.withdraw_request(step, now=now)
         text = f"{actor.label} skipped {step.name} {reason.strip()}"
         transitions.note(
             run, kind="answer", actor=actor, text=text, pinned=True, data={"step": step.step, "override": True}

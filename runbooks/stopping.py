@@ -11,7 +11,7 @@ from catalog.actors import ENGINE, Actor
 from common import background
 from incidents import lifecycle, notices
 from runbooks import locks, transitions, verdicts
-from runbooks.models import ApprovalRequest, Effect, Run, StepRun
+from runbooks.models import Effect, Run, StepRun
 
 OUTCOMES = {
     "resolved": "the verification passed",
@@ -40,19 +40,23 @@ def go_on(run: Run, steps: list[StepRun], *, now: datetime) -> None:
     for step in steps:
         if step.is_terminal:
             continue
-        if step.state == "unknown":
-            _give_up_unknown(run, step, now=now)
-        elif step.state == "leased" and step.kind == "action" and _was_sent(step):
+        effect = _effect_state(step)
+        if step.state == "leased" and effect == "sent":
             # It may be changing the world right now: its result is waited for, up to its timeout.
             in_flight = True
+        elif effect in ("sent", "unknown"):
+            _give_up_unknown(run, step, now=now)
         else:
             _cancel(run, step, now=now)
     if not in_flight:
         _end(run, now=now)
 
 
-def _was_sent(step: StepRun) -> bool:
-    return Effect.objects.filter(step_run=step, generation=step.generation, state="sent").exists()
+def _effect_state(step: StepRun) -> str:
+    """What the ledger says about an action; empty for everything that changes nothing in the world."""
+    effects = Effect.objects.filter(step_run=step, generation=step.generation)
+    state = effects.exclude(effect_class__in=["read", "notify"]).values_list("state", flat=True).first()
+    return state or ""
 
 
 def _cancel(run: Run, step: StepRun, *, now: datetime) -> None:
@@ -61,16 +65,27 @@ def _cancel(run: Run, step: StepRun, *, now: datetime) -> None:
     changes: dict[str, Any] = {"state": "cancelled", "blocked_on": "", "due_at": None, "lease_until": None}
     if StepRun.objects.filter(pk=step.pk, state=was).update(fence=F("fence") + 1, settled_at=now, **changes):
         step.state = "cancelled"
-        ApprovalRequest.objects.filter(step_run=step, state="open").update(state="superseded", closed_at=now)
+        transitions.withdraw_request(step, now=now)
         locks.release(step)
         transitions.event(run, "S19" if was == "leased" else "S18", now=now, state="cancelled", step=step)
 
 
 def _give_up_unknown(run: Run, step: StepRun, *, now: datetime) -> None:
     """S20: nobody said whether it happened; the incident keeps an open question that blocks resolving it."""
-    transitions.move(
-        step, was=("unknown",), state="settled", verdict="error", reason="effect_unknown", settled_at=now, due_at=None
+    moved = transitions.move(
+        step,
+        was=(step.state,),
+        state="settled",
+        blocked_on="",
+        verdict="error",
+        reason="effect_unknown",
+        fence=step.fence + 1,
+        settled_at=now,
+        due_at=None,
     )
+    if not moved:
+        return
+    Effect.objects.filter(step_run=step, generation=step.generation, state="sent").update(state="unknown", ended_at=now)
     locks.release(step)
     transitions.event(run, "S20", now=now, state="settled error", step=step, text="effect_unknown")
     if run.incident is not None:
@@ -90,7 +105,9 @@ def _end(run: Run, *, now: datetime) -> None:
         confirmed = Effect.objects.filter(step_run__run=run, state="confirmed").exclude(
             effect_class__in=["read", "notify"]
         )
-        verify = run.phase_verdicts.get("verify", "skipped")
+        # Of what was settled, also when the phase was left early; what was cancelled has no say.
+        found = run.steps.filter(phase="verify", state="settled").values_list("verdict", flat=True)
+        verify = verdicts.worst(list(found))
         outcome = verdicts.outcome(verify=verify, stopped_early=bool(reason), confirmed_effects=confirmed.count())
     Run.objects.filter(pk=run.pk, state="stopping").update(state=ends, outcome=outcome, ended_at=now)
     run.state, run.outcome, run.ended_at = ends, outcome, now

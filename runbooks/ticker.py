@@ -11,17 +11,35 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, transaction
+from django.db.models import Exists, OuterRef
 
 from catalog.actors import ENGINE
 from common import background, clock
 from evaluations import jobs
 from incidents import intake, notices, outbox
-from runbooks import approvals, effects, engine, execution, leases, locks, reading, stopping, transitions, trigger
-from runbooks.models import OPEN_RUN_STATES, ApprovalRequest, Attempt, Run, StepRun, Worker
+from runbooks import (
+    approvals,
+    asking,
+    effects,
+    engine,
+    execution,
+    leases,
+    locks,
+    opening,
+    reading,
+    stopping,
+    transitions,
+    trigger,
+)
+from runbooks.actions import ACTIONS
+from runbooks.checks import CHECKS
+from runbooks.models import KEY_HOLDING_STATES, OPEN_RUN_STATES, ApprovalRequest, Attempt, Run, StepRun, Worker
 
 log = logging.getLogger(__name__)
 BATCH = 200
 REPUBLISH = timedelta(seconds=15)
+# How long a step waits for a worker whose code knows its check or action.
+PATIENCE = timedelta(minutes=10)
 AUDIT_EVERY = timedelta(seconds=30)
 _audited_at: datetime | None = None
 
@@ -29,21 +47,16 @@ _audited_at: datetime | None = None
 def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions")) -> None:
     """One round; raises DatabaseError only when the database itself is away."""
     now = clock.now()
-    Worker.objects.update_or_create(
-        name=worker,
-        defaults={"ticked_at": now, "queues": list(queues)},
-        create_defaults={"ticked_at": now, "queues": list(queues), "started_at": now},
-    )
+    alive = {"ticked_at": now, "queues": list(queues), "providers": [*CHECKS.names(), *ACTIONS.names()]}
+    Worker.objects.update_or_create(name=worker, defaults=alive, create_defaults=alive | {"started_at": now})
     _publish_ready(now)
     _each("expired lease", _expired(now), _recover)
     _each("due timer", _due(now), _ring)
-    for request in ApprovalRequest.objects.filter(state="open", half_told=False).select_related("step_run__run")[
-        :BATCH
-    ]:
-        if now >= request.requested_at + (request.due_at - request.requested_at) / 2:
-            approvals.tell_half(request, now=now)
-    _each("deadline", list(_past_deadline(now)), _expire_run)
+    _each("telling again", _to_be_told(now), _tell_again)
+    _each("deadline", _past_deadline(now), _expire_run)
+    _each("queued run", _first_in_line(), _activate)
     _each("free lock", [pk for _, pk in locks.next_waiting()], _take_lock)
+    _each("unknown provider", _nobody_knows(now), _give_up)
     # One is enough: whoever receives it takes along what waits beside it.
     for delivery_id in intake.due(1):
         background.hint("runbooks.receive", "engine", delivery_id)
@@ -94,6 +107,28 @@ def _due(now: datetime) -> list[int]:
     return list(rows.values_list("pk", flat=True)[:BATCH])
 
 
+def _to_be_told(now: datetime) -> list[int]:
+    rows = StepRun.objects.filter(state="blocked", tell_at__lte=now).order_by("tell_at")
+    return list(rows.values_list("pk", flat=True)[:BATCH])
+
+
+def _first_in_line() -> list[int]:
+    """Queued runs whose key nobody holds: the hint that should have woken them may be lost."""
+    holders = Run.objects.filter(
+        runbook=OuterRef("runbook"), concurrency_key=OuterRef("concurrency_key"), state__in=KEY_HOLDING_STATES
+    )
+    rows = Run.objects.filter(~Exists(holders), state="queued").order_by("pk")
+    return list(rows.values_list("pk", flat=True)[:BATCH])
+
+
+def _nobody_knows(now: datetime) -> list[int]:
+    """Steps ready for ten minutes that no living worker's code can carry out (a deploy in between, or a removal)."""
+    living = Worker.objects.filter(ticked_at__gt=now - PATIENCE).values_list("providers", flat=True)
+    known = {name for names in living for name in names}
+    rows = StepRun.objects.filter(state="ready", ready_at__lte=now - PATIENCE).exclude(provider__in=known)
+    return list(rows.order_by("ready_at").values_list("pk", flat=True)[:BATCH])
+
+
 def _past_deadline(now: datetime) -> list[int]:
     rows = Run.objects.filter(state__in=["queued", "active", "paused"], deadline_at__lte=now).order_by("deadline_at")
     return list(rows.values_list("pk", flat=True)[:BATCH])
@@ -121,11 +156,8 @@ def _recover(pk: int, now: datetime) -> None:
     run, step = _locked(pk)
     if step.state != "leased" or step.lease_until is None or step.lease_until >= now:
         return
-    if step.kind == "action" and step.stage == "apply":
-        if run.state == "stopping":
-            _recover_while_stopping(run, step, now)
-        else:
-            effects.recover(run, step, now=now)
+    if step.kind == "action" and step.stage != "preview":
+        effects.recover(run, step, now=now)
         return
     Attempt.objects.filter(step_run=step, fence=step.fence, outcome="running").update(outcome="lost", ended_at=now)
     definition = reading.step_of(run, step)
@@ -151,23 +183,19 @@ def _recover(pk: int, now: datetime) -> None:
         engine.move_on(run, now=now)
 
 
-def _recover_while_stopping(run: Run, step: StepRun, now: datetime) -> None:
-    """A sent action whose worker died while the run was stopping: repeatable ones may finish, others are in doubt."""
-    effects.recover(run, step, now=now)
-    if StepRun.objects.get(pk=step.pk).state == "unknown":
-        engine.move_on(run, now=now)
-
-
 def _ring(pk: int, now: datetime) -> None:
     """S11 and the timeouts of people: a timer has come."""
     run, step = _locked(pk)
-    if step.due_at is None or step.due_at > now or run.state == "paused":
+    if step.due_at is None or step.due_at > now:
         return
     if step.state == "sleeping" and step.kind == "wait":
         engine.settle(
             run, step, was=("sleeping",), verdict="pass", summary="The time is over.", now=now, transition="S11"
         )
         engine.move_on(run, now=now)
+    elif step.state == "sleeping" and step.stage == "apply" and not locks.holds(step):
+        # It let go of its lock for the pause, so it lines up again.
+        locks.line_up(run, step, was=("sleeping",), now=now, transition="S11")
     elif step.state == "sleeping":
         if transitions.make_ready(step, was=("sleeping",), now=now):
             transitions.event(run, "S11", now=now, state="ready", step=step)
@@ -184,6 +212,28 @@ def _ring(pk: int, now: datetime) -> None:
             now=now,
         )
         engine.move_on(run, now=now)
+
+
+def _tell_again(pk: int, now: datetime) -> None:
+    """Half of an approval's time is over, or an escalation's turn has come."""
+    run, step = _locked(pk)
+    if step.state != "blocked" or step.tell_at is None or step.tell_at > now:
+        return
+    if step.blocked_on == "approval":
+        approvals.tell_again(run, step, now=now)
+    else:
+        opening.tell_again(run, step, now=now)
+
+
+def _activate(pk: int, now: datetime) -> None:
+    engine.move_on(transitions.lock_run(pk), now=now)
+
+
+def _give_up(pk: int, now: datetime) -> None:
+    """A check or action that no release at work knows: the run is not failed, a person says what to do."""
+    run, step = _locked(pk)
+    summary = f"No worker knows `{step.provider}`; it waited {PATIENCE.seconds // 60} minutes."
+    asking.ask(run, step, was=("ready",), verdict="error", reason="provider_missing", summary=summary, now=now)
 
 
 def _expire_run(pk: int, now: datetime) -> None:

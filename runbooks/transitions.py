@@ -12,7 +12,7 @@ from catalog.actors import ENGINE, Actor
 from common import background, live
 from incidents import timeline
 from incidents.models import Evidence, Incident
-from runbooks.models import Run, RunEvent, StepRun
+from runbooks.models import ApprovalRequest, Run, RunEvent, StepRun
 
 
 def lock_run(run_id: int) -> Run:
@@ -55,6 +55,9 @@ def event(
 
 def move(step: StepRun, *, was: tuple[str, ...], **changes: Any) -> bool:
     """Change a step only if it is still in one of the states `was`; False when somebody else was first."""
+    if "state" in changes:
+        # Whoever was to be told of the old state is not told any more.
+        changes.setdefault("tell_at", None)
     changed = StepRun.objects.filter(pk=step.pk, state__in=was).update(**changes)
     if not changed:
         return False
@@ -79,6 +82,11 @@ def make_ready(step: StepRun, *, was: tuple[str, ...], now: datetime, **changes:
     if moved:
         background.hint("runbooks.execute", step.queue, step.pk)
     return moved
+
+
+def withdraw_request(step: StepRun, *, now: datetime) -> None:
+    """A step goes on without the answer it waited for: its approval request can be answered no more."""
+    ApprovalRequest.objects.filter(step_run=step, state="open").update(state="superseded", closed_at=now)
 
 
 def note(

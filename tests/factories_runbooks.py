@@ -10,8 +10,8 @@ from typing import Any
 from catalog.actors import ENGINE, Actor
 from catalog.models import Team
 from incidents.models import Incident
-from runbooks import revisions, runs, ticker
-from runbooks.models import Run, Runbook, StepRun
+from runbooks import approvals, revisions, runs, ticker
+from runbooks.models import ApprovalRequest, Run, Runbook, StepRun
 
 _numbers = itertools.count(1)
 HEAD = """\
@@ -47,6 +47,12 @@ def pump(*, worker: str = "test") -> None:
         if not ticker.run_pending(worker, ("engine", "checks", "actions"), older_than=-3600):
             return
     raise AssertionError("the engine does not come to rest")
+
+
+def approve(run: Run, name: str, actor: Actor, **more: Any) -> ApprovalRequest:
+    """Say yes to what a step of a run asks for now."""
+    waiting = step(run, name)
+    return approvals.approve(waiting, digest=approvals.open_request(waiting).digest, actor=actor, **more)
 
 
 def wait_for(true: Callable[[], bool], *, seconds: float = 60) -> None:

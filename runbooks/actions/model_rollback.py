@@ -107,6 +107,8 @@ class ModelRollback(Action[ModelRollbackParams]):
             raise NotApplied(str(error)) from None
         except ConnectorError as error:
             raise NotApplied(f"The flag cannot be read, so it was not set: {error.sentence}") from None
+        if context.approved is not None:
+            target = _as_approved(switch, target, before, context.approved)
         began = clock.now()
         repeat = before.value == target.version
         if repeat:
@@ -166,6 +168,19 @@ def _target(service: Service, wanted: str) -> ModelVersion:
         return versions.resolve(service, wanted)
     except NotFound as error:
         raise CheckError("version_missing", f"{error.sentence} {error.fix}", permanent=True) from None
+
+
+def _as_approved(switch: _Switch, target: ModelVersion, now: FlagState, approved: dict[str, Any]) -> ModelVersion:
+    """The version that people approved; refused when the flag has moved away from what they were shown."""
+    shown, wanted = (approved.get("before") or {}).get("value"), (approved.get("after") or {}).get("value")
+    if isinstance(wanted, str) and wanted != target.version:
+        # "previous" may mean another version by now.
+        target = _target(switch.service, wanted)
+    if now.value not in (shown, target.version):
+        raise Refused(
+            f"Flag {switch.flag} was {shown} when the change was approved and is {now.value} now; nothing was changed."
+        )
+    return target
 
 
 def _warnings(service: Service, target: ModelVersion, current: str) -> list[str]:

@@ -37,6 +37,8 @@ class Context:
     # How many looks share the error probability (a watch takes many): alpha is divided by it.
     looks: int = 1
     incident_number: int | None = None
+    # For an action that people approved: the `before` and `after` they were shown. It does exactly that, or refuses.
+    approved: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import transaction
 
-from catalog.models import Connection, Team
+from catalog.actors import person
+from catalog.models import Connection, ModelVersion, Team
 from common import clock
 from common.errors import Conflict, Forbidden, Invalid
 from incidents.models import Incident, TimelineEntry
-from runbooks import approvals, runs, ticker
+from runbooks import approvals, effects, execution, runs, ticker, transitions
 from runbooks.models import ApprovalRequest, Attempt, Effect, Lock, Run, StepRun
-from tests.factories import make_actor, make_incident, make_service, make_user
+from tests.factories import make_actor, make_user
 from tests.factories_runbooks import make_runbook, pump, start, states, step
 
 pytestmark = pytest.mark.django_db
@@ -35,11 +37,6 @@ CHECKS = """
     - id: d
       manual: Look at it.
 """
-
-
-@pytest.fixture
-def incident(team: Team) -> Incident:
-    return make_incident(team, make_service(team, "rag-chat"))
 
 
 def texts(incident: Incident) -> list[str]:
@@ -87,16 +84,12 @@ def test_it_keeps_evidence_with_the_rule_that_decided(team: Team, incident: Inci
 def test_it_executes_a_step_once_however_often_it_is_delivered(team: Team) -> None:
     steps = "  check:\n    - {id: a, check: result.test, with: {value: 1}, pass_if: value > 0}\n"
     run = start(make_runbook(team, steps), make_actor(team), team)
-    from runbooks import execution
-
     for _ in range(5):
         execution.execute(step(run, "a").pk, "w")
     assert Attempt.objects.filter(step_run__run=run).count() == 1
 
 
 def test_it_takes_over_from_a_lost_worker(team: Team, moved_clock: Any) -> None:
-    from runbooks import execution
-
     steps = "  check:\n    - {id: a, check: result.test, with: {value: 1}, pass_if: value > 0}\n"
     run = start(make_runbook(team, steps), make_actor(team), team)
     execution.claim(step(run, "a").pk, "dies")
@@ -140,8 +133,6 @@ ROLL_BACK = """
 @pytest.fixture
 def flagged(team: Team, incident: Incident, tmp_path: Path, settings: Any) -> Path:
     """A service whose versions are switched by a flag in a file."""
-    from catalog.models import ModelVersion
-
     service = incident.service
     assert service is not None
     settings.BACKSTOP = settings.BACKSTOP.model_copy(update={"data_dir": tmp_path})
@@ -180,6 +171,18 @@ def test_it_shows_the_exact_change_and_applies_it_once_after_approval(
     assert any("It took 0 min" in text for text in texts(incident))
 
 
+def test_it_changes_nothing_when_the_flag_moved_after_the_approval(
+    team: Team, incident: Incident, flagged: Path
+) -> None:
+    run, waiting = rolled(team, incident)
+    approvals.approve(waiting, digest=ApprovalRequest.objects.get().digest, actor=make_actor(team))
+    flagged.write_text(flagged.read_text().replace("v43", "v44"))
+    pump()
+    assert (states(run), step(run, "roll_back").reason) == ({"roll_back": "fail"}, "refused")
+    assert "was v43 when the change was approved and is v44 now" in step(run, "roll_back").summary
+    assert "v44" in flagged.read_text()
+
+
 def test_it_refuses_an_approval_of_something_else(team: Team, incident: Incident, flagged: Path) -> None:
     _, waiting = rolled(team, incident)
     with pytest.raises(Conflict):
@@ -200,8 +203,6 @@ def test_it_counts_one_decision_per_person_and_asks_only_those_named(
     approvals.approve(waiting, digest=digest, actor=first)
     with pytest.raises(Conflict):
         approvals.approve(waiting, digest=digest, actor=first)
-    from catalog.actors import person
-
     with pytest.raises(Forbidden):
         approvals.approve(waiting, digest=digest, actor=person(outsider))
     assert step(run, "roll_back").state == "blocked"
@@ -251,8 +252,6 @@ def test_it_repeats_a_sent_effect_of_class_set_with_the_same_key(
     StepRun.objects.filter(pk=waiting.pk).update(
         state="leased", fence=7, attempts=1, lease_until=clock.now(), worker="dies"
     )
-    from runbooks import effects
-
     fresh = step(run, "roll_back")
     Effect.objects.create(
         key=effects.key_of(run, fresh),
@@ -273,12 +272,8 @@ def test_it_repeats_a_sent_effect_of_class_set_with_the_same_key(
 
 
 def test_it_asks_anew_when_the_alert_resolves_meanwhile(team: Team, incident: Incident, flagged: Path) -> None:
-    from runbooks import transitions
-
     run, waiting = rolled(team, incident)
     first = ApprovalRequest.objects.get()
-    from django.db import transaction
-
     with transaction.atomic():
         approvals.ask_anew(
             transitions.lock_run(run.pk), waiting, fact="the alert resolved at 03:14 UTC", now=clock.now()

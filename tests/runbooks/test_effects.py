@@ -1,0 +1,326 @@
+"""The ledger of effects: at most once, whatever dies in between (conformance cases 6, 11, 12, 13 and the classes)."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+
+from catalog.models import Team
+from common import clock
+from common.errors import Conflict
+from incidents.models import Gate, Incident, Message
+from runbooks import effects, execution, leases, runs, ticker
+from runbooks.actions.base import Ambiguous, Applied, NotApplied, Refused
+from runbooks.checks.base import CheckError
+from runbooks.models import Attempt, Effect, Lock, Run
+from tests.factories import make_actor
+from tests.factories_runbooks import approve, make_runbook, pump, start, states, step
+from tests.fakes.world import Killed, World
+
+pytestmark = pytest.mark.django_db
+
+ONE = """
+  remediate:
+    - id: act
+      name: Switch it?
+      action: world.{effect}
+      with: {{to: b}}
+      {more}
+  verify:
+    - {{id: look, check: world.ask, pass_if: value > 0}}
+"""
+
+
+def acting(team: Team, incident: Incident | None, effect: str, more: str = "on_verdict: {fail: stop}") -> Run:
+    return start(make_runbook(team, ONE.format(effect=effect, more=more)), make_actor(team), team, incident)
+
+
+def killed(run: Run) -> None:
+    """Its worker takes the step and dies inside."""
+    ticker.tick("dies")
+    with contextlib.suppress(Killed):
+        execution.execute(step(run, "act").pk, "dies")
+
+
+def ledger() -> list[tuple[str, int]]:
+    return list(Effect.objects.order_by("pk").values_list("state", "times_sent"))
+
+
+@pytest.mark.parametrize("effect", ["set", "keyed", "notify"])
+def test_it_repeats_after_a_kill_with_the_same_key(
+    team: Team, incident: Incident, world: World, moved_clock: Any, effect: str
+) -> None:
+    world.actions = [Killed()]
+    run = acting(team, incident, effect)
+    killed(run)
+    assert ledger() == [("sent", 1)]
+    moved_clock.forward(seconds=61)
+    pump()
+    assert list(world.effects.values()) == [2]
+    assert ledger() == [("confirmed", 2)]
+    assert states(run)["act"] == "pass"
+    outcomes = Attempt.objects.filter(step_run__step="act").order_by("fence").values_list("outcome", flat=True)
+    assert list(outcomes) == ["lost", "done"]
+
+
+def test_it_never_sends_once_twice_by_itself(team: Team, incident: Incident, world: World, moved_clock: Any) -> None:
+    world.actions = [Killed()]
+    run = acting(team, incident, "once", "approval: {from: [role:oncall]}\n      risk: high")
+    pump()
+    approve(run, "act", make_actor(team))
+    killed(run)
+    for _ in range(48):
+        moved_clock.forward(hours=1)
+        pump()
+    assert len(world.calls) == 1
+    assert states(run)["act"] == "unknown"
+    assert Lock.objects.get().name == "service:rag-chat"
+    assert Message.objects.filter(kind="waits_for_you", subject__contains="Switch it?").exists()
+
+
+@pytest.fixture
+def doubted(team: Team, incident: Incident, world: World, moved_clock: Any) -> Run:
+    """A run whose action of class once was sent by a worker that died."""
+    world.actions = [Killed()]
+    run = acting(team, incident, "once", "approval: {from: [role:oncall]}\n      risk: high")
+    pump()
+    approve(run, "act", make_actor(team))
+    killed(run)
+    moved_clock.forward(seconds=61)
+    pump()
+    return run
+
+
+def test_it_passes_when_a_person_says_that_it_happened(team: Team, world: World, doubted: Run) -> None:
+    runs.answer(step(doubted, "act"), actor=make_actor(team), decision="happened")
+    pump()
+    assert states(doubted) == {"act": "pass", "look": "pass"}
+    assert ledger() == [("confirmed", 1)]
+    assert not Lock.objects.exists()
+    assert Attempt.objects.filter(step_run__step="act", outcome="lost").count() == 1
+
+
+def test_it_is_asked_anew_when_a_person_says_that_it_did_not_happen(team: Team, world: World, doubted: Run) -> None:
+    runs.answer(step(doubted, "act"), actor=make_actor(team), decision="did_not_happen")
+    assert not Lock.objects.exists()
+    pump()
+    assert states(doubted)["act"] == "blocked approval"
+    approve(doubted, "act", make_actor(team))
+    pump()
+    assert ledger() == [("not_applied", 1), ("confirmed", 1)]
+    assert len(set(world.calls)) == 2
+    assert states(doubted)["act"] == "pass"
+
+
+def test_it_becomes_an_open_question_when_nobody_says_until_the_deadline(
+    team: Team, incident: Incident, world: World, doubted: Run, moved_clock: Any
+) -> None:
+    moved_clock.forward(hours=73)
+    pump()
+    doubted.refresh_from_db()
+    assert doubted.state == "expired"
+    assert (step(doubted, "act").verdict, step(doubted, "act").reason) == ("error", "effect_unknown")
+    assert ledger() == [("unknown", 1)]
+    gate = Gate.objects.get(incident=incident)
+    assert (gate.blocks, gate.title.startswith("Did this happen?")) == ("resolve", True)
+    assert len(world.calls) == 1
+
+
+def test_it_is_cleared_by_a_late_answer(team: Team, incident: Incident, world: World, doubted: Run) -> None:
+    fresh = step(doubted, "act")
+    effects._confirmed(doubted, fresh, Effect.objects.get(), Applied("Switched to b."))
+    assert step(doubted, "act").verdict == "pass"
+    assert ledger() == [("confirmed", 1)]
+
+
+@pytest.mark.parametrize(("truth", "sent"), [(True, 1), (False, 2)])
+def test_it_looks_before_it_repeats_a_probe(
+    team: Team, incident: Incident, world: World, moved_clock: Any, truth: bool, sent: int
+) -> None:
+    world.actions, world.lookups = [Killed()], [truth]
+    run = acting(team, incident, "probe")
+    killed(run)
+    moved_clock.forward(seconds=61)
+    pump()
+    assert (states(run)["act"], len(world.calls), len(set(world.calls))) == ("pass", sent, 1)
+    assert Effect.objects.get().state == "confirmed"
+
+
+def test_it_asks_a_person_when_no_probe_can_tell(
+    team: Team, incident: Incident, world: World, moved_clock: Any
+) -> None:
+    world.actions, world.lookups = [Ambiguous("no answer")], [None, CheckError("away", "Away."), None]
+    run = acting(team, incident, "probe")
+    for _ in range(4):
+        pump()
+        moved_clock.forward(minutes=1)
+    assert (states(run)["act"], world.looked, len(world.calls)) == ("unknown", 3, 1)
+
+
+def test_it_tries_again_what_surely_did_not_happen(
+    team: Team, incident: Incident, world: World, moved_clock: Any
+) -> None:
+    world.actions = [NotApplied("Nobody listens."), NotApplied("Nobody listens.")]
+    run = acting(team, incident, "set")
+    pump()
+    assert states(run)["act"] == "sleeping"
+    # Others may work on the service while this one waits for its next try.
+    assert not Lock.objects.exists()
+    for _ in range(2):
+        moved_clock.forward(seconds=10)
+        pump()
+    assert (states(run)["act"], len(world.calls)) == ("pass", 3)
+
+
+def test_it_stays_in_doubt_after_a_clear_no_to_a_later_try(
+    team: Team, incident: Incident, world: World, moved_clock: Any
+) -> None:
+    world.actions = [Ambiguous("The answer was lost."), *[NotApplied("Nobody listens.")] * 2]
+    run = acting(team, incident, "set")
+    for _ in range(3):
+        pump()
+        moved_clock.forward(seconds=10)
+    assert states(run)["act"] == "unknown"
+    assert ledger() == [("unknown", 3)]
+    assert Lock.objects.exists()
+
+
+def test_it_stops_the_run_when_the_other_side_refuses(team: Team, incident: Incident, world: World) -> None:
+    world.actions, world.checks = [Refused("Not allowed.")], [9.0]
+    run = acting(team, incident, "set")
+    pump()
+    run.refresh_from_db()
+    assert states(run) == {"act": "fail", "look": "cancelled"}
+    assert (run.state, run.outcome, ledger()) == ("finished", "aborted", [("refused", 1)])
+
+
+def test_it_takes_no_verdict_from_a_zombie_but_its_effect_counts(
+    team: Team, incident: Incident, world: World, moved_clock: Any
+) -> None:
+    world.actions = [Killed(), Refused("No.")]
+    run = acting(team, incident, "set")
+    killed(run)
+    zombie = step(run, "act")
+    moved_clock.forward(seconds=61)
+    pump()
+    assert states(run)["act"] == "fail"
+    effects._confirmed(run, zombie, Effect.objects.get(), Applied("Switched to b."))
+    assert states(run)["act"] == "fail"
+    assert Effect.objects.get().state == "confirmed"
+    assert Attempt.objects.get(fence=zombie.fence, step_run=zombie).outcome == "late"
+
+
+def test_it_sends_nothing_without_the_lease(team: Team, incident: Incident, world: World, moved_clock: Any) -> None:
+    run = acting(team, incident, "set")
+    claimed = execution.claim(step(run, "act").pk, "slow")
+    assert claimed is not None
+    _, taken, definition = claimed
+    held = leases.hold(taken.pk, taken.fence, seconds=300)
+    moved_clock.forward(seconds=61)
+    effects.carry_out(run, taken, definition, held, execution.context_of(run, taken, definition))
+    leases.drop(held)
+    assert world.calls == []
+    assert ledger() == [("intended", 0)]
+
+
+def test_it_ends_when_it_kills_its_workers(team: Team, incident: Incident, world: World, moved_clock: Any) -> None:
+    world.actions = [Killed() for _ in range(9)]
+    run = acting(team, incident, "set")
+    for _ in range(6):
+        killed(run)
+        moved_clock.forward(seconds=61)
+    ticker.tick("other")
+    assert (len(world.calls), states(run)["act"]) == (3, "unknown")
+
+
+def test_it_is_waited_for_when_sent_before_a_cancel(team: Team, incident: Incident, world: World) -> None:
+    run = acting(team, incident, "set")
+    actor = make_actor(team)
+    world.actions = [lambda: runs.cancel(run, actor=actor)]
+    pump()
+    run.refresh_from_db()
+    assert (run.state, states(run)) == ("cancelled", {"act": "pass", "look": "cancelled"})
+    assert ledger() == [("confirmed", 1)]
+    with pytest.raises(Conflict):
+        runs.cancel(run, actor=actor)
+
+
+def test_it_leaves_an_open_question_when_its_worker_is_lost_in_a_cancel(
+    team: Team, incident: Incident, world: World, moved_clock: Any
+) -> None:
+    world.actions = [Killed()]
+    run = acting(team, incident, "set")
+    killed(run)
+    runs.cancel(run, actor=make_actor(team))
+    assert Run.objects.get().state == "stopping"
+    moved_clock.forward(seconds=61)
+    pump()
+    assert (Run.objects.get().state, len(world.calls)) == ("cancelled", 1)
+    assert Gate.objects.get(incident=incident).blocks == "resolve"
+
+
+def test_it_is_not_skipped_while_it_may_have_happened(
+    team: Team, incident: Incident, world: World, moved_clock: Any
+) -> None:
+    world.actions = [Ambiguous("The answer was lost.")]
+    run = acting(team, incident, "set")
+    pump()
+    with pytest.raises(Conflict, match="may have happened"):
+        runs.skip(step(run, "act"), actor=make_actor(team), reason="Not needed.")
+
+
+def test_it_never_overlaps_with_another_on_the_same_service(team: Team, incident: Incident, world: World) -> None:
+    head = "inputs:\n  service: {type: string}\n"
+    text = ONE.format(effect="set", more="pin: always")
+    first, second = (
+        start(make_runbook(team, text, head=head), make_actor(team), team, incident, service="rag-chat")
+        for _ in range(2)
+    )
+    ticker.tick("test")
+    assert {step(first, "act").state, step(second, "act").state} == {"ready", "blocked"}
+    assert step(second, "act").blocked_on == "lock"
+    pump()
+    assert [states(run)["act"] for run in (first, second)] == ["pass", "pass"]
+
+
+def test_it_keeps_no_lock_from_others_while_paused(team: Team, incident: Incident, world: World) -> None:
+    first = acting(team, incident, "set", "approval: {from: [role:oncall]}")
+    second = acting(team, incident, "set")
+    ticker.tick("test")
+    assert Lock.objects.get().step_run == step(second, "act")
+    execution.execute(step(first, "act").pk, "test")
+    runs.pause(first, actor=make_actor(team))
+    approve(first, "act", make_actor(team))
+    third = acting(team, incident, "set")
+    pump()
+    assert states(third)["act"] == states(second)["act"] == "pass"
+    assert states(first)["act"] == "blocked lock"
+    runs.resume(Run.objects.get(pk=first.pk), actor=make_actor(team))
+    pump()
+    assert states(first)["act"] == "pass"
+
+
+def test_it_is_not_sent_again_by_a_worker_that_finds_it_sent(team: Team, incident: Incident, world: World) -> None:
+    run = acting(team, incident, "once", "approval: {from: [role:oncall]}\n      risk: high")
+    pump()
+    approve(run, "act", make_actor(team))
+    claimed = execution.claim(step(run, "act").pk, "w")
+    assert claimed is not None
+    Effect.objects.create(
+        key=effects.key_of(run, claimed[1]),
+        step_run=claimed[1],
+        provider="world.once",
+        effect_class="once",
+        state="sent",
+        generation=1,
+        params={},
+        params_digest="",
+        intended_at=clock.now(),
+    )
+    held = leases.hold(claimed[1].pk, claimed[1].fence, seconds=300)
+    effects.carry_out(*claimed, held, execution.context_of(*claimed))
+    leases.drop(held)
+    assert world.calls == []
+    assert states(run)["act"] == "unknown"

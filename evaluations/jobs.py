@@ -9,6 +9,7 @@ from django.db.models import Q
 
 from catalog.connectors.http_json import HttpJson
 from catalog.models import Connection, Service
+from common import clock
 from common.background import enqueue
 from common.errors import Invalid
 from evaluations import tasks
@@ -71,6 +72,11 @@ def resume_lost(now: datetime) -> list[int]:
     for evaluation_id in ids:
         enqueue(tasks.work, "checks", evaluation_id)
     return ids
+
+
+def end_leases() -> int:
+    """Let go of every job at work, once it is known that no worker lives; how many there were."""
+    return Evaluation.objects.filter(state="running").update(lease_until=clock.now())
 
 
 def due(now: datetime, *, asked_before: datetime | None = None) -> list[int]:

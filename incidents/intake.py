@@ -195,6 +195,11 @@ def due(limit: int, *, received_before: datetime | None = None) -> list[int]:
     return list(waiting.order_by("id").values_list("id", flat=True)[:limit])
 
 
+def end_leases() -> int:
+    """Let go of every delivery, once it is known that no worker lives; how many there were."""
+    return Delivery.objects.filter(status="received", lease_until__isnull=False).update(lease_until=None)
+
+
 def finish(delivery: Delivery, *, kind: str, alerts: Iterable[AlertNotice], notes: list[str], reason: str = "") -> None:
     """Mark it processed, with the normalized alerts for the delivery log."""
     _end(delivery, "processed", kind=kind, alerts=[normalized(notice) for notice in alerts], notes=notes, reason=reason)

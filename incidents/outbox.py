@@ -54,6 +54,11 @@ def deliver(message_id: int, now: datetime | None = None) -> Message | None:
     return _settle(message, error=None)
 
 
+def end_leases() -> int:
+    """Let go of every message, once it is known that no worker lives; how many there were."""
+    return Message.objects.filter(state="pending", lease_until__isnull=False).update(lease_until=None)
+
+
 def wait_before(attempt: int) -> timedelta:
     """How long to wait after a failed attempt: 30 s, 1 min, 2 min … at most 4 h."""
     return min(FIRST_WAIT * (1 << min(attempt - 1, 20)), LONGEST_WAIT)

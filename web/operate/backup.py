@@ -15,6 +15,7 @@ from django.db import connection, connections, transaction
 
 from common import clock
 from common.errors import Invalid, Unavailable
+from runbooks import leases
 from runbooks.models import Effect, Lock, StepRun, Worker
 from web.operate import prepare
 
@@ -89,7 +90,7 @@ def put_in_doubt() -> dict[str, int]:
                 state="unknown", blocked_on="", lease_until=None, worker="", due_at=None
             ),
             "effects": doubtful.update(state="unknown", ended_at=now),
-            "leases": StepRun.objects.filter(state="leased").update(lease_until=now),
+            "leases": leases.end_all(),
             "workers": Worker.objects.count(),
         }
         Lock.objects.exclude(step_run__state="unknown").delete()

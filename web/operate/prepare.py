@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from pkgutil import iter_modules
@@ -20,7 +21,9 @@ from django.db.migrations.recorder import MigrationRecorder
 from catalog import loader, people
 from catalog.models import Team, User
 from common.yaml import FileFaults, Finding
-from runbooks import library
+from evaluations import jobs
+from incidents import intake, outbox
+from runbooks import leases, library
 
 KEPT_COPIES = 3
 
@@ -102,7 +105,7 @@ def seed() -> tuple[User, list[str]]:
 def _faults(load: Callable[[Path], list[Finding]], folder: Path) -> list[str]:
     if not folder.is_dir():
         return [f"{folder} is not a folder that this user can read."]
-    return [f"{folder / finding.file}:{finding}" for finding in load(folder)]
+    return [str(replace(finding, file=str(folder / finding.file))) for finding in load(folder)]
 
 
 def _services(folder: Path, team: Team) -> list[Finding]:
@@ -111,6 +114,17 @@ def _services(folder: Path, team: Team) -> list[Finding]:
     except FileFaults as faults:
         return faults.findings
     return []
+
+
+def end_leases() -> int:
+    """Let go of what a process before this one held when it was killed; how much that was.
+
+    An SQLite file belongs to whoever holds its folder's lock, so every lease in it is a dead one's. Without this its
+    work would wait until the lease runs out. On PostgreSQL others may live, and leases end by themselves.
+    """
+    if connection.vendor != "sqlite":
+        return 0
+    return leases.end_all() + intake.end_leases() + outbox.end_leases() + jobs.end_leases()
 
 
 def _copy_before_migrating() -> Path | None:

@@ -46,6 +46,7 @@ class Command(BaseCommand):
             sock = place.listen(options["host"], options["port"])
             lock.say(f"process {os.getpid()} at {settings.BASE_URL}")
             copy = prepare.migrate()
+            prepare.end_leases()
             user, faults = prepare.seed()
             # Brings the simulated service along, which --no-demo has no use for.
             demo = None if options["no_demo"] else import_module("web.operate.demo")

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-from catalog import connections, loader, people
-from catalog.actors import ENGINE
+from catalog import people
 from catalog.models import Team
-from drills import world
-from evaluations import sets
 from incidents import endpoints
 from web.operate import demo
 
@@ -66,10 +62,8 @@ def arrange(url: str) -> str:
     """The simulated service behind `url`, looked after by the default team; gives what the outside needs, as JSON."""
     admin = people.first_user()
     team = Team.objects.get(slug="default")
-    for slug, connector in demo.CONNECTIONS.items():
-        connections.save(team, slug=slug, connector=connector, config={"url": url}, secrets={}, actor=ENGINE)
-    sets.load(team, slug="rag-chat-golden", title="Golden", text=demo.cases())
-    loader.load((Path(world.__file__).parent / "rag-chat.yaml").read_text(), file="rag-chat.yaml", team=team)
+    demo.connect(team, url)
+    demo.load_service(team)
     endpoint, token = endpoints.create(source="alertmanager", name="am", team=team)
     _, program = people.create_token(admin, name="journey", scopes=["*"])
     link = f"/login/link/{people.new_login_link(admin)}"

@@ -169,28 +169,24 @@ def settle(
 
 
 def tell_timeline(run: Run, step: StepRun, definition: Definition, *, actor: Actor) -> None:
-    """A settled step on the incident's timeline, as its `pin` says (on_problem: fail, inconclusive, error)."""
+    """A settled step on the incident's timeline: every one, and as a key moment when its `pin` says so.
+
+    `on_problem` means fail, inconclusive or error. An action that was applied is told by its effect.
+    """
+    if step.kind == "action" and step.verdict == "pass":
+        return
     problem = step.verdict in ("fail", "inconclusive", "error")
-    if definition.pin == "never" or (definition.pin == "on_problem" and not problem and step.kind == "check"):
-        shown = False
-    else:
-        shown = True
-    if step.kind in ("action", "wait") or step.verdict == "skipped":
-        # Effects tell their own story; a skipped step is on the run page with its reason.
-        shown = shown and step.kind == "action" and problem
     row = Evidence.objects.filter(pk=step.evidence_id).first() if step.evidence_id else None
-    text = f"{step.name} {verdicts.WORDS[step.verdict]}: {step.summary or step.reason}".strip()
-    kind = "answer" if step.kind == "manual" else "check"
-    if shown or step.kind == "check":
-        transitions.note(
-            run,
-            kind=kind,
-            text=text,
-            actor=actor,
-            evidence=row,
-            pinned=shown and problem,
-            data={"step": step.step, "verdict": step.verdict, "reason": step.reason, "phase": step.phase},
-        )
+    words = verdicts.WORDS if step.kind == "check" else verdicts.ACT_WORDS
+    transitions.note(
+        run,
+        kind="answer" if step.kind == "manual" else "check",
+        text=f"{step.name} {words[step.verdict]}: {step.summary or step.reason}".strip(),
+        actor=actor,
+        evidence=row,
+        pinned=definition.pin == "always" or (definition.pin == "on_problem" and problem),
+        data={"step": step.step, "verdict": step.verdict, "reason": step.reason, "phase": step.phase},
+    )
 
 
 def rank_again(run: Run, steps: list[StepRun], *, after: str, now: datetime) -> None:

@@ -20,6 +20,14 @@ WORDS = {
     "error": "Couldn't measure",
     "skipped": "Skipped",
 }
+# An action, a manual step or a wait answers no question of the kind "is this the cause?", so it reads otherwise.
+ACT_WORDS = {
+    "pass": "Done",
+    "fail": "Refused",
+    "inconclusive": "Not done",
+    "error": "Went wrong",
+    "skipped": "Skipped",
+}
 # What a verdict does to the run when the step does not say otherwise.
 POLICIES: dict[str, dict[str, str]] = {
     "check": {"fail": "continue", "inconclusive": "continue", "error": "continue"},

@@ -71,6 +71,34 @@ def test_it_ends_with_an_outcome_on_the_timeline(team: Team, incident: Incident)
     assert any("ended, no action" in text for text in texts(incident))
 
 
+def test_every_step_is_on_the_timeline_and_pin_makes_key_moments(
+    team: Team, incident: Incident, moved_clock: Any
+) -> None:
+    steps = """
+  check:
+    - {id: a, name: Fine?, check: result.test, with: {value: 1}, pass_if: value > 0}
+    - {id: b, name: Shown?, check: result.test, with: {value: 1}, pass_if: value > 0, pin: always}
+    - {id: c, name: Needed?, if: 1 > 2, check: result.test, with: {value: 1}, pass_if: value > 0}
+    - {id: d, name: Let it settle, wait: 1s}
+    - {id: e, name: Look at it, manual: Look.}
+"""
+    run = start(make_runbook(team, steps), make_actor(team), team, incident)
+    pump()
+    moved_clock.forward(seconds=2)
+    pump()
+    runs.answer(step(run, "e"), actor=make_actor(team), decision="done")
+    told = TimelineEntry.objects.filter(incident=incident, kind__in=["check", "answer"]).order_by("seq")
+    assert [(entry.data["step"], entry.pinned) for entry in told] == [
+        ("c", False),
+        ("a", False),
+        ("b", True),
+        ("d", False),
+        ("e", False),
+    ]
+    assert told[3].text == "Let it settle Done: The time is over."
+    assert told[4].text.startswith("Look at it Done")
+
+
 def test_it_keeps_evidence_with_the_rule_that_decided(team: Team, incident: Incident) -> None:
     steps = "  check:\n    - {id: a, name: Too high?, check: result.test, with: {value: 9}, fail_if: value > 5}\n"
     run = start(make_runbook(team, steps), make_actor(team), team, incident)

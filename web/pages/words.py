@@ -4,23 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from runbooks import verdicts
 from runbooks.models import Effect, Run, StepRun
 
-VERDICTS = {
-    "pass": "Ruled out",
-    "fail": "Problem found",
-    "inconclusive": "Can't tell",
-    "error": "Couldn't measure",
-    "skipped": "Skipped",
-}
-# An action or a manual step answers no question of the kind "is this the cause?", so its verdicts read otherwise.
-ACT_VERDICTS = {
-    "pass": "Done",
-    "fail": "Refused",
-    "inconclusive": "Not done",
-    "error": "Went wrong",
-    "skipped": "Skipped",
-}
+VERDICTS, ACT_VERDICTS = verdicts.WORDS, verdicts.ACT_WORDS
 OUTCOMES = {
     "resolved": "Resolved",
     "not_resolved": "Not resolved",

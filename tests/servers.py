@@ -112,10 +112,10 @@ def postgres(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def prometheus(
-    folder: Path, *, target: str, alertmanager: str = "", rules: str = "", every: str = "1s"
+    folder: Path, *, target: str, alertmanager: str = "", rules: str = "", every: str = "1s", port: int = 0
 ) -> Iterator[str]:
     """A Prometheus that scrapes `host:port`, with rules and an Alertmanager if given; gives its address."""
-    server, port = program("prometheus"), free_port()
+    server, port = program("prometheus"), port or free_port()
     (folder / "rules.yml").write_text(rules or "groups: []\n")
     alerting = (
         f"alerting: {{alertmanagers: [{{static_configs: [{{targets: ['{alertmanager}']}}]}}]}}\n"

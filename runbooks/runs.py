@@ -17,7 +17,7 @@ from common.errors import Conflict, Invalid, NotFound
 from common.expressions import ExpressionError
 from common.expressions import render as render_text
 from incidents import evidence, notices
-from incidents.models import Alert, Evidence, Incident
+from incidents.models import Alert, Evidence, Incident, TimelineEntry
 from runbooks import approvals, effects, engine, inputs, reading, stopping, transitions
 from runbooks.definitions import Book
 from runbooks.models import KEY_HOLDING_STATES, Run, Runbook, StepRun
@@ -173,9 +173,12 @@ def _note_busy(run: Run, holder: Run, decision: str, actor: Actor) -> None:
     because = f" ({run.trigger_reason})" if run.trigger_reason else ""
     did = "joined it" if decision == "joined" else "started nothing"
     text = f"Runbook {run.runbook.slug} is running already ({_where(holder)}): {actor.label} {did}{because}."
-    transitions.note(holder, kind="run", actor=actor, text=text)
-    if run.incident_id != holder.incident_id:
-        transitions.note(run, kind="run", actor=actor, text=text, data={"joined": str(holder.uuid)})
+    data = {"joined": str(holder.uuid)}
+    for where in [holder] if run.incident_id == holder.incident_id else [holder, run]:
+        # Of a storm of alerts the first to join is told; people are always answered.
+        said = TimelineEntry.objects.filter(incident=where.incident_id, kind="run", data__joined=data["joined"])
+        if run.alert_id is None or not said.exists():
+            transitions.note(where, kind="run", actor=actor, text=text, data=data)
 
 
 def _where(run: Run) -> str:

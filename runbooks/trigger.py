@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
 
 from catalog.actors import ALERT
+from catalog.models import Team
 from common import background, clock, writers
-from common.errors import DomainError
+from common.errors import DomainError, Invalid
 from common.expressions import Expression, ExpressionError
 from incidents import alerts, changes, intake, timeline
 from incidents.alerts import Touched
-from incidents.models import Alert, Delivery, Endpoint
+from incidents.models import Alert, Delivery, Endpoint, Incident
 from incidents.sources.base import NotOfThisSource, Reading
-from runbooks import approvals, reading, runs, transitions
+from runbooks import approvals, inputs, reading, runs, transitions
+from runbooks.definitions import Book
 from runbooks.models import Runbook, StepRun, TriggerEvent
 from runbooks.verdicts import boolean
 
 log = logging.getLogger(__name__)
-# Per team, the runbooks that alerts may start.
-Books = dict[int, list[tuple[Runbook, list[Expression]]]]
 
 
 @dataclass
@@ -123,40 +125,65 @@ def _process(batch: Batch, *, now: datetime) -> None:
         changes.apply(endpoint, told.changes, delivery_id=delivery.pk, now=now)
     read = [(delivery.pk, told.alerts) for delivery, told in batch.members]
     touched = alerts.apply_together(endpoint, read, now=now)
-    books: Books = {}
-    for one in touched:
-        if one.opened_episode or one.changed_status:
-            start_matching(one, books, now=now)
+    start_matching(endpoint.team, touched, now=now)
     _facts_for_approvals(touched, now=now)
     with writers.one_at_a_time(), transaction.atomic():
         for delivery, told in batch.members:
             intake.finish(delivery, kind=told.kind, alerts=told.alerts, notes=told.notes, reason=told.reason)
 
 
-def start_matching(touched: Touched, books: Books, *, now: datetime) -> None:
-    """Start every runbook whose trigger matches; each decision is kept, once per alert episode, status and runbook."""
-    alert, incident = touched.alert, touched.incident
-    if incident is None:
-        return
-    if incident.team_id not in books:
-        books[incident.team_id] = _books(incident.team_id)
-    data = reading.alert_data(alert)
-    for runbook, triggers in books[incident.team_id]:
-        matched = next((source for source in triggers if _matches(source, data)), None)
-        if matched:
-            _trigger(runbook, alert, touched, reason=f"its trigger matched: {matched.source}", now=now)
+@dataclass
+class Match:
+    """Alerts that ask for the same: this runbook, on this incident, with these inputs."""
+
+    runbook: Runbook
+    incident: Incident
+    reason: str
+    alerts: list[Alert] = field(default_factory=list)
 
 
-def _books(team_id: int) -> list[tuple[Runbook, list[Expression]]]:
-    """What a team's alerts may start, with the triggers, read once for all alerts of a batch."""
+def start_matching(team: Team, touched: list[Touched], *, now: datetime) -> None:
+    """Start every runbook whose trigger matches; each decision is kept, once per alert episode, status and runbook.
+
+    A storm brings thousands of alerts of one rule: runbooks are read once for all, and alerts that would start the same
+    runbook with the same inputs on one incident are one trigger.
+    """
+    news = [one for one in touched if one.opened_episode or one.changed_status]
+    books = _books(team) if news else []
+    found: dict[tuple[int, int, str], Match] = {}
+    for one in news:
+        if one.incident is None:
+            continue
+        data = reading.alert_data(one.alert)
+        for runbook, book, triggers in books:
+            matched = next((source for source in triggers if _matches(source, data)), None)
+            if matched is not None:
+                key = (runbook.pk, one.incident.pk, _inputs(book, data))
+                match = Match(runbook, one.incident, f"its trigger matched: {matched.source}")
+                found.setdefault(key, match).alerts.append(one.alert)
+    for match in found.values():
+        _trigger(match, now=now)
+
+
+def _books(team: Team) -> list[tuple[Runbook, Book, list[Expression]]]:
+    """What a team's alerts may start, with the triggers."""
     rows = Runbook.objects.filter(
-        Q(team=None) | Q(team=team_id), enabled=True, deleted_at=None, current__isnull=False
+        Q(team=None) | Q(team=team), enabled=True, deleted_at=None, current__isnull=False
     ).select_related("current")
-    return [
-        (row, list(reading.book_of(row.current).triggers))
-        for row in rows.defer("current__text", "current__parsed")
-        if row.current
-    ]
+    found = []
+    for row in rows.defer("current__text", "current__parsed"):
+        if row.current is not None:
+            book = reading.book_of(row.current)
+            found.append((row, book, list(book.triggers)))
+    return found
+
+
+def _inputs(book: Book, alert: dict[str, Any]) -> str:
+    """What tells equal starts from different ones: the inputs that this alert gives, or what is wrong with them."""
+    try:
+        return json.dumps(inputs.resolve(book.spec.inputs, given={}, alert=alert).values, sort_keys=True)
+    except Invalid as error:
+        return error.sentence
 
 
 def _matches(expression: Expression, alert: dict[str, object]) -> bool:
@@ -168,38 +195,50 @@ def _matches(expression: Expression, alert: dict[str, object]) -> bool:
 
 
 @transaction.atomic
-def _trigger(runbook: Runbook, alert: Alert, touched: Touched, *, reason: str, now: datetime) -> None:
-    incident = touched.incident
-    assert incident is not None
-    event, created = TriggerEvent.objects.get_or_create(
-        alert_id=alert.pk,
-        episode=alert.episode,
-        status=alert.status,
-        runbook=runbook,
-        defaults={"decision": "", "at": now},
+def _trigger(match: Match, *, now: datetime) -> None:
+    first, *others = match.alerts
+    event, created = TriggerEvent.objects.get_or_create(**_seen(match, first), defaults={"decision": "", "at": now})
+    if created:
+        _start(match, first, event)
+    decision = "joined" if event.run_id else event.decision
+    TriggerEvent.objects.bulk_create(
+        [
+            TriggerEvent(**_seen(match, alert), decision=decision, reason=event.reason, run_id=event.run_id, at=now)
+            for alert in others
+        ],
+        ignore_conflicts=True,
     )
-    if not created:
-        return
+
+
+def _seen(match: Match, alert: Alert) -> dict[str, Any]:
+    """What is unique of an event."""
+    return {"alert_id": alert.pk, "episode": alert.episode, "status": alert.status, "runbook": match.runbook}
+
+
+def _start(match: Match, alert: Alert, event: TriggerEvent) -> None:
+    runbook, incident, why = match.runbook, match.incident, match.reason
     try:
         # A savepoint: a start that is refused leaves nothing behind but the reason.
         with transaction.atomic():
             started = runs.start(
-                runbook, given={}, actor=ALERT, team=incident.team, incident=incident, alert=alert, reason=reason
+                runbook, given={}, actor=ALERT, team=incident.team, incident=incident, alert=alert, reason=why
             )
     except DomainError as error:
         event.decision, event.reason = "refused", error.sentence[:500]
-        timeline.record(
-            incident,
-            kind="run",
-            actor=ALERT,
-            text=f"Runbook {runbook.slug} was triggered but refused to start: {error.sentence} {error.fix}",
-            pinned=True,
-        )
+        if not _is_said(event, incident):
+            text = f"Runbook {runbook.slug} was triggered but refused to start: {error.sentence} {error.fix}"
+            timeline.record(incident, kind="run", actor=ALERT, text=text, pinned=True)
     else:
         event.decision = started.decision
         event.run_id = started.run.pk if started.run else None
     event.save(update_fields=["decision", "reason", "run_id"])
     incident.refresh_from_db()
+
+
+def _is_said(event: TriggerEvent, incident: Incident) -> bool:
+    """Whether another alert of the incident was refused for the same reason: a storm must not fill the timeline."""
+    alike = TriggerEvent.objects.filter(runbook=event.runbook, decision="refused", reason=event.reason)
+    return alike.filter(alert_id__in=Alert.objects.filter(incident=incident).values("pk")).exists()
 
 
 def _facts_for_approvals(touched: list[Touched], *, now: datetime) -> None:

@@ -96,9 +96,10 @@ def test_it_starts_nothing_from_a_bad_input_and_says_why(
     assert [text for text in said() if "was triggered but refused to start" in text and why in text]
 
 
-def test_it_says_once_why_a_repeated_alert_starts_nothing(runbook: Runbook, endpoint: Endpoint) -> None:
+def test_it_says_once_why_many_alerts_start_nothing(runbook: Runbook, endpoint: Endpoint) -> None:
     for number in range(3):
-        send(endpoint, labels={"floor": "many", "n": str(number)})
+        send(endpoint, dedup_key=f"a{number}", labels={"floor": "many"})
+    assert list(TriggerEvent.objects.values_list("decision", flat=True)) == ["refused"] * 3
     assert len(said()) == 1
 
 
@@ -108,6 +109,31 @@ def test_a_second_alert_of_the_service_joins_its_run(runbook: Runbook, endpoint:
     assert Run.objects.count() == Incident.objects.count() == 1
     assert list(TriggerEvent.objects.order_by("id").values_list("decision", flat=True)) == ["started", "joined"]
     assert any("is running already" in text for text in said())
+
+
+def test_a_storm_starts_one_run_and_says_so_in_few_lines(runbook: Runbook, team: Team) -> None:
+    endpoint = make_endpoint(team)
+    for start in (0, 200):
+        listed = [
+            {"status": "firing", "labels": FIRING["labels"] | {"n": str(n)}, "fingerprint": f"f{n}"}
+            for n in range(start, start + 200)
+        ]
+        trigger.receive(take(endpoint, {"alerts": listed})[0].pk)
+    decisions = list(TriggerEvent.objects.order_by("id").values_list("decision", flat=True))
+    assert Run.objects.count() == 1
+    assert decisions == ["started"] + ["joined"] * 399
+    assert set(TriggerEvent.objects.values_list("run_id", flat=True)) == {Run.objects.get().pk}
+    assert sum("is running already" in text for text in said()) == 1
+    assert Incident.objects.get().last_seq < 20
+
+
+def test_alerts_of_one_body_with_other_inputs_are_triggers_of_their_own(runbook: Runbook, team: Team) -> None:
+    make_service(team, "search")
+    labels = [FIRING["labels"] | {"service": name} for name in ("rag-chat", "search", "rag-chat")]
+    listed = [{"status": "firing", "labels": label, "fingerprint": f"f{number}"} for number, label in enumerate(labels)]
+    trigger.receive(take(make_endpoint(team), {"alerts": listed})[0].pk)
+    assert sorted(run.inputs["service"] for run in Run.objects.all()) == ["rag-chat", "search"]
+    assert TriggerEvent.objects.count() == 3
 
 
 def test_a_repeat_is_no_second_trigger_but_a_new_episode_is(runbook: Runbook, endpoint: Endpoint) -> None:

@@ -175,7 +175,7 @@ class Program:
 
     def call(self, method: str, path: str, body: object = None, **headers: str) -> HttpResponse:
         """One request under /api/v1/."""
-        raw = body if isinstance(body, str | bytes) else "" if body is None else json.dumps(body)
+        raw = self.encode(body)
         return self.client.generic(  # type: ignore[return-value]
             method,
             path if path.startswith("/") else f"/api/v1/{path}",
@@ -183,6 +183,11 @@ class Program:
             content_type="application/json",
             headers={"Authorization": f"Bearer {self.secret}", **headers},
         )
+
+    @staticmethod
+    def encode(body: object) -> str | bytes:
+        """A body as JSON; text and bytes as they are."""
+        return body if isinstance(body, str | bytes) else "" if body is None else json.dumps(body)
 
     def get(self, path: str, **headers: str) -> HttpResponse:
         """Read."""

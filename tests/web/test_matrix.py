@@ -1,220 +1,242 @@
-"""Every address × every role × a foreign thing, made from the URLconf and the API itself.
+"""Every address, operation, export and stream × every role × a foreign thing, made from the URLconf and the API itself.
 
-A route with a gap that this file cannot fill fails: whoever adds an address teaches the matrix to call it, by GAPS.
+How each is called is in tests/web/addresses.py; an address, a gap or a body that is not there fails.
 """
 
 from __future__ import annotations
 
 import re
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.test import Client
 
-from catalog.permissions import ROLES, Permission
-from tests.factories import make_team, make_user
+from catalog import people
+from catalog.models import Membership, User
+from catalog.permissions import ROLES, Permission, scoped
+from tests.factories import ALL_ROLES, make_team, make_user
 from tests.factories_web import MARK, Program, World, make_world, signed_in
-from tests.web.test_policy import every_view
-from web import policy
-from web.api import api
-from web.api.doors import Door
+from tests.web.addresses import FORMS, KINDS, OPEN, STREAMS, WORDS, Call, by_area, operations, pages
 
-# What fills a gap: by the words of the route before it, and its name. The first fit counts.
-GAPS: list[tuple[str, str, Any]] = [
-    ("hooks/", "source", lambda w: "alertmanager"),
-    ("hooks/", "token", lambda w: w.endpoint_token),
-    ("login/link/", "token", lambda w: "unknown"),
-    ("live/", "kind", lambda w: "incident"),
-    ("version/", "kind", lambda w: "incident"),
-    ("live/", "key", lambda w: w.incident.number),
-    ("version/", "key", lambda w: w.incident.number),
-    ("incidents/", "evidence", lambda w: w.evidence),
-    ("incidents/", "gate", lambda w: w.gate.pk),
-    ("incidents/", "number", lambda w: w.incident.number),
-    ("postmortems/", "number", lambda w: w.incident.number),
-    ("postmortems/", "form", lambda w: "md"),
-    ("actions/new/", "number", lambda w: w.incident.number),
-    ("actions/", "uuid", lambda w: w.item.uuid),
-    ("actions/", "verb", lambda w: "commit"),
-    ("runs/", "step", lambda w: "look"),
-    ("runs/", "item", lambda w: 0),
-    ("runs/", "uuid", lambda w: w.run.uuid),
-    ("runs/", "run_id", lambda w: w.run.uuid),
-    ("approvals/", "uuid", lambda w: w.approval.uuid),
-    ("deliveries/", "uuid", lambda w: w.delivery.uuid),
-    ("deliveries/", "delivery_id", lambda w: w.delivery.uuid),
-    ("alerts/", "alert_id", lambda w: w.alert.uuid),
-    ("action-items/", "item_id", lambda w: w.item.uuid),
-    ("runbooks/", "number", lambda w: 1),
-    ("runbooks/", "slug", lambda w: w.runbook.slug),
-    ("runbooks/", "runbook", lambda w: w.runbook.slug),
-    ("services/", "slug", lambda w: w.service.slug),
-    ("services/", "service", lambda w: w.service.slug),
-    ("connections/", "team", lambda w: w.team.slug),
-    ("connections/", "slug", lambda w: w.connection.slug),
-    ("endpoints/", "pk", lambda w: w.endpoint.pk),
-    ("people/", "username", lambda w: w.member.username),
-    ("people/", "team", lambda w: w.team.slug),
-    ("account/addresses/", "pk", lambda w: w.member_address.pk),
-    ("account/tokens/", "pk", lambda w: w.token.pk),
-    ("guide/", "page", lambda w: "roles"),
-]
-# Addresses whose gap names nothing that a team owns: a guide page, the list of sources of the hooks.
-WITHOUT_OWNER = ("guide/", "hooks/", "login/")
-# Open to everybody, in words of their own (tests/web/test_hooks.py, test_sign_in.py, test_health.py).
-OPEN = {
-    "healthz",
-    "readyz",
-    "healthz_engine",
-    "metrics",
-    "hook",
-    "hook_without_token",
-    "pagerduty_enqueue",
-    "account_login",
-    "login_link",
-    "account_logout",
-    "account_signup",
-    "api_unknown",
-}
-GAP = re.compile(r"<(?:\w+:)?(\w+)>")
+# 405: the page has no such method. 404 and 403 say whether the thing is known to the caller.
+REFUSED = (403, 404, 405)
+# What somebody who may gets for a form without a word in it; 409 where an earlier caller was faster.
+SERVED = (200, 204, 302, 405, 409, 422)
+# A person without a password is sent to a login link instead.
+NEEDS_PASSWORD = {"account_reauthenticate"}
+# Who is in a team is what an org admin manages; everything else of a team is hidden from them.
+WHO_IS_WHO = {"people", "person_new", "person_roles", "person_link", "accounts", "account_active", "account_org_admin"}
 
-
-def routes() -> list[tuple[str, str, Permission]]:
-    """Name, route and permission of every address outside the API."""
-    found = []
-    for route, pattern in every_view():
-        if not route.startswith("api/v1/"):
-            permission = policy.permission_of(pattern.callback)
-            assert permission is not None, route
-            found.append((str(pattern.name), route, permission))
-    return found
-
-
-def operations() -> list[tuple[str, str, Permission]]:
-    """Method, route and permission of every operation of the API."""
-    found: list[tuple[str, str, Permission]] = []
-    for bound in api._get_bound_routers():
-        for path, view in bound.path_operations.items():
-            for operation in view.operations:
-                door = operation.auth_callbacks[0]
-                assert isinstance(door, Door)
-                assert door.permission is not None
-                route = "api/v1/" + path.replace("{", "<").replace("}", ">")
-                found.extend((method, route, door.permission) for method in operation.methods)
-    return found
-
-
-def filled(route: str, world: World) -> str:
-    """The address with the world's things in its gaps; fails for a gap that nobody taught it."""
-    path = route.removeprefix("api/v1/")
-
-    def value(match: re.Match[str]) -> str:
-        for start, name, fill in GAPS:
-            if path.startswith(start) and match[1] == name:
-                return str(fill(world))
-        raise AssertionError(f"GAPS in tests/web/test_matrix.py cannot fill <{match[1]}> of {route}")
-
-    return "/" + GAP.sub(value, route.removeprefix("^").rstrip("$"))
+SHOWN = [call for call in pages() if call.name not in OPEN and not call.route.startswith(STREAMS)]
+PAGES = [pytest.param(calls, id=area) for area, calls in by_area(SHOWN).items()]
+CALLS = [pytest.param(calls, id=area) for area, calls in by_area(operations()).items()]
 
 
 @pytest.fixture
 def world(db: None) -> World:
-    """The foreign team."""
+    """The team whose things are asked for."""
     cache.clear()
     return make_world()
 
 
-def is_owned(route: str) -> bool:
-    """Whether the address names a thing of a team or person."""
-    return bool(GAP.search(route)) and not route.startswith(WITHOUT_OWNER)
+def stranger() -> User:
+    """One who may do everything, in another team."""
+    return make_user(team=make_team())
 
 
-def by_area(rows: list[tuple[str, str, Permission]]) -> dict[str, list[tuple[str, str, Permission]]]:
-    """Rows by the first word of their route: one world serves an area, which a world per address would cost minutes."""
-    areas: dict[str, list[tuple[str, str, Permission]]] = {}
-    for row in rows:
-        areas.setdefault(row[1].removeprefix("api/v1/").split("/")[0] or "home", []).append(row)
-    return areas
+def limited(world: World, role: str) -> User:
+    """One who holds a role here and every role elsewhere: what they may must be judged in the team of the thing."""
+    user = make_user(team=world.team, roles=[role])
+    Membership.objects.create(user=user, team=make_team(), roles=ALL_ROLES)
+    return user
 
 
-PAGES = [pytest.param(rows, id=area) for area, rows in by_area([r for r in routes() if r[0] not in OPEN]).items()]
-CALLS = [pytest.param(rows, id=area) for area, rows in by_area(operations()).items()]
+def send(client: Client, call: Call, method: str, path: str, form: dict[str, Any] | None = None) -> tuple[int, bytes]:
+    """Status and what is told, without the address itself where it is repeated."""
+    form = form or (WORDS.get(call.name) if method == "POST" else None)
+    answer = client.generic(method, path) if form is None else client.post(path, form)
+    told = b"" if answer.streaming else answer.content
+    assert answer.status_code < 500, f"{method} {path} ({call.name})"
+    return answer.status_code, told.replace(path.encode(), b"")
 
 
-def test_every_gap_can_be_filled(world: World) -> None:
-    for _, route, _ in [*routes(), *operations()]:
-        if not route.startswith("^"):
-            assert "<" not in filled(route, world)
+# --- the matrix itself -----------------------------------------------------------------------------------------------
+def test_it_fails_for_what_nobody_taught_it(world: World) -> None:
+    for route in ("incidents/<int:number>/<slug:surprise>", "surprises/<int:number>", "api/v1/runs/<uuid:surprise>"):
+        with pytest.raises(AssertionError, match=r"cannot fill <\w+>"):
+            Call("x", "GET", route, Permission.SEE).paths(world)
+    with pytest.raises(AssertionError, match="does not know what POST surprises takes"):
+        Call("POST surprises", "POST", "api/v1/surprises", Permission.SEE, takes_body=True).body(world)
+
+
+def test_every_address_can_be_called(world: World) -> None:
+    for call in [*pages(), *operations()]:
+        if not call.route.startswith("^"):
+            assert all("<" not in path for path in call.paths(world))
+            call.body(world)
 
 
 def test_only_the_listed_addresses_are_open_to_everybody() -> None:
-    assert {name for name, _, permission in routes() if permission is Permission.ANYONE} == OPEN
+    assert {call.name for call in pages() if call.permission is Permission.ANYONE} == OPEN
 
 
-@pytest.mark.parametrize("rows", PAGES)
-def test_a_page_shows_itself_to_nobody_else(world: World, rows: list[tuple[str, str, Permission]]) -> None:
-    nobody = Client(raise_request_exception=False)
-    user = make_user(team=make_team())
-    stranger = signed_in(user)
-    for name, route, permission in rows:
-        path = filled(route, world)
-        for method in ("get", "post"):
-            refused = getattr(nobody, method)(path)
-            program = route.startswith(("live/", "version/"))
-            assert refused.status_code == (401 if program else 302), f"{method} {path} by nobody"
-            assert program or refused["Location"].startswith("/login?next=")
-            answer = getattr(stranger, method)(path)
-            told = b"" if answer.streaming else answer.content
-            assert MARK.encode() not in told.replace(path.encode(), b""), f"{method} {path} ({name}) by a stranger"
-            assert answer.status_code < 500, f"{method} {path} by a stranger"
-            if is_owned(route):
-                assert answer.status_code in (403, 404, 405), f"{method} {path} by a stranger: {answer.status_code}"
-                assert answer.status_code != 403 or permission is Permission.ORG_ADMIN, f"{method} {path}: 403 tells"
+# --- pages and exports -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("calls", PAGES)
+def test_a_page_shows_itself_to_nobody_else(world: World, calls: list[Call]) -> None:
+    nobody, other = Client(raise_request_exception=False), signed_in(stranger())
+    for call in calls:
+        for path in call.paths(world):
+            for method in ("GET", "POST"):
+                refused = nobody.generic(method, path)
+                assert refused.status_code == 302, f"{method} {path} by nobody"
+                assert refused["Location"].startswith("/login?next=")
+            for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+                status, told = send(other, call, method, path)
+                assert MARK.encode() not in told, f"{method} {path} ({call.name}) by a stranger"
+                if call.is_owned:
+                    assert status in REFUSED, f"{method} {path} by a stranger: {status}"
+                    assert status != 403 or call.permission is Permission.ORG_ADMIN, f"{method} {path}: 403 tells"
 
 
-@pytest.mark.parametrize("rows", PAGES)
-def test_a_page_obeys_every_role(world: World, rows: list[tuple[str, str, Permission]]) -> None:
-    clients = {role: signed_in(make_user(team=world.team, roles=[role])) for role in ROLES}
-    for _, route, permission in rows:
-        if route.startswith("live/"):
+@pytest.mark.parametrize("calls", PAGES)
+def test_a_page_obeys_every_role(world: World, calls: list[Call]) -> None:
+    here = {role: signed_in(limited(world, role)) for role in ROLES}
+    only = {role: signed_in(make_user(team=world.team, roles=[role])) for role in ROLES}
+    for call in calls:
+        for role in ROLES:
+            client = (here if call.is_owned else only)[role]
+            personal = call.permission is Permission.SIGNED_IN
+            for path in call.paths(world):
+                may = call.needs(path) in ROLES[role] or (personal and not call.is_owned)
+                for method in ("GET", "POST"):
+                    status, _ = send(client, call, method, path)
+                    told = f"{method} {path} ({call.name}) by a {role}: {status}"
+                    if not may:
+                        assert status in REFUSED, told
+                    elif method == "GET" and call.name not in NEEDS_PASSWORD:
+                        assert status in (200, 302, 405), told
+                    elif call.permission not in (Permission.SEE, Permission.SIGNED_IN):
+                        assert status in SERVED, told
+
+
+@pytest.mark.parametrize("calls", PAGES)
+def test_an_org_admin_sees_only_who_is_who(world: World, calls: list[Call]) -> None:
+    client = signed_in(people.create_user(username="boss", email="boss@example.com", is_org_admin=True))
+    for call in calls:
+        for path in call.paths(world):
+            for method in ("GET", "POST"):
+                status, told = send(client, call, method, path)
+                if call.name in WHO_IS_WHO:
+                    assert status in SERVED, f"{method} {path} by an org admin: {status}"
+                else:
+                    assert MARK.encode() not in told, f"{method} {path} by an org admin"
+                    assert not call.is_owned or status in REFUSED, f"{method} {path} by an org admin: {status}"
+
+
+def test_a_form_cannot_name_a_foreign_thing(world: World) -> None:
+    client = signed_in(stranger())
+    for call in SHOWN:
+        # What only shows, is about oneself, or is an org admin's names no thing of a team.
+        asks = call.permission not in (Permission.SEE, Permission.SIGNED_IN, Permission.ORG_ADMIN)
+        if not asks or call.is_owned or call.name == "demo_again":
             continue
-        path = filled(route, world)
-        for role, client in clients.items():
-            may = permission in (Permission.SIGNED_IN, *ROLES[role])
-            for method in ("get", "post"):
-                answer = getattr(client, method)(path)
-                assert answer.status_code < 500, f"{method} {path} by a {role}"
-                if not may:
-                    assert answer.status_code in (403, 404, 405), f"{method} {path} by a {role}: {answer.status_code}"
+        assert call.name in FORMS, f"FORMS in tests/web/addresses.py does not know the form of {call.name}"
+        status, told = send(client, call, "POST", call.paths(world)[0], FORMS[call.name](world))
+        assert status in (404, 422), f"{call.name}: {status}"
+        assert f"{MARK} ".encode() not in told
+    for model in (world.team.connections, world.team.endpoints, world.team.incidents, world.team.memberships):
+        assert model.count() == 1
 
 
-@pytest.mark.parametrize("rows", CALLS)
-def test_an_operation_obeys_every_role(world: World, rows: list[tuple[str, str, Permission]]) -> None:
-    stranger = Program(make_user(team=make_team()))
-    programs = {role: Program(make_user(team=world.team, roles=[role])) for role in ROLES}
-    for method, route, permission in rows:
-        path = filled(route, world)
-        bodies: tuple[dict[str, Any] | None, ...] = (None, {})
-        for body in bodies:
-            answer = stranger.call(method, path, body)
-            assert MARK.encode() not in answer.content, f"{method} {path} by a stranger"
-            if is_owned(route.removeprefix("api/v1/")):
-                assert answer.status_code in (400, 403, 404, 422), (
-                    f"{method} {path} by a stranger: {answer.status_code}"
-                )
-        for role, program in programs.items():
-            answer = program.call(method, path, {})
-            assert answer.status_code < 500, f"{method} {path} by a {role}"
-            if permission not in ROLES[role] or permission is Permission.APPROVE:
-                assert answer.status_code == 403, f"{method} {path} by a {role}: {answer.status_code}"
+def test_a_foreign_thing_below_an_own_one_is_not_found(world: World) -> None:
+    mine = make_world("mine")
+    client = signed_in(mine.member)
+    for path in (
+        f"incidents/{mine.incident.number}/gates/{world.gate.pk}",
+        f"connections/{mine.team.slug}/{world.connection.slug}",
+        f"connections/{mine.team.slug}/{world.connection.slug}/check",
+        f"people/{mine.team.slug}/{world.member.username}",
+        f"people/{world.member.username}/link",
+        f"teams/{mine.team.slug}/addresses/{world.address.pk}/remove",
+        f"account/tokens/{world.token.pk}/revoke",
+        f"account/addresses/{world.member_address.pk}/remove",
+    ):
+        assert client.post(f"/{path}", {"note": "x"}).status_code == 404, path
+
+
+# --- the API ---------------------------------------------------------------------------------------------------------
+def ask(caller: Client | Program, call: Call, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
+    """Call an operation as a browser or as a program."""
+    if isinstance(caller, Program):
+        answer: Any = caller.call(call.method, path, body)
+    elif body is None:
+        answer = caller.generic(call.method, path)
+    else:
+        answer = caller.generic(call.method, path, Program.encode(body), content_type="application/json")
+    assert answer.status_code < 500, f"{call.name}: {answer.content[:300]}"
+    return answer.status_code, answer.content
+
+
+@pytest.mark.parametrize("calls", CALLS)
+def test_an_operation_knows_no_foreign_thing(world: World, calls: list[Call]) -> None:
+    user = stranger()
+    for caller in (Program(user), signed_in(user)):
+        for call in calls:
+            for path in call.paths(world):
+                status, told = ask(caller, call, path, call.body(world))
+                assert MARK.encode() not in told, f"{call.name} by a stranger"
+                if call.is_owned or call.takes_body:
+                    never = isinstance(caller, Program) and call.permission is Permission.APPROVE
+                    assert status == (403 if never else 404), f"{call.name} by a stranger: {status}"
+
+
+@pytest.mark.parametrize("calls", CALLS)
+@pytest.mark.parametrize("door", ["token", "session"])
+def test_an_operation_obeys_every_role(world: World, calls: list[Call], door: str) -> None:
+    for role in ROLES:
+        user = limited(world, role)
+        caller = Program(user) if door == "token" else signed_in(user)
+        given = ROLES[role] & scoped(["*"]) if door == "token" else ROLES[role]
+        for call in calls:
+            for path in call.paths(world):
+                status, told = ask(caller, call, path, call.body(world))
+                may = call.permission in given
+                assert status in ((200, 201, 409) if may else (403,)), f"{call.name} by a {role}: {status} {told!r}"
 
 
 def test_a_stranger_cannot_tell_a_foreign_thing_from_none(world: World) -> None:
-    stranger = Program(make_user(team=make_team()))
-    there = stranger.get(f"runs/{world.run.uuid}")
-    not_there = stranger.get(f"runs/{uuid.uuid4()}")
+    other = Program(stranger())
+    there = other.get(f"runs/{world.run.uuid}")
+    not_there = other.get(f"runs/{uuid.uuid4()}")
     strip = re.compile(rb'"request_id": "[^"]*"')
     assert strip.sub(b"", there.content) == strip.sub(b"", not_there.content)
     assert there.status_code == not_there.status_code == 404
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------
+def test_every_stream_that_a_page_opens_is_known() -> None:
+    root = Path(__file__).parents[2]
+    told = "".join(file.read_text() for file in (root / "templates").rglob("*.html"))
+    told += (root / "docs" / "guide" / "api.md").read_text()
+    named = set(re.findall(r"/(?:live|version)/(\w+)/", told)) | {
+        kind for group in re.findall(r"/live/<([\w|]+)>", told) for kind in group.split("|")
+    }
+    assert named
+    assert named <= set(KINDS)
+
+
+def test_a_stream_obeys_every_role(world: World) -> None:
+    members = [signed_in(make_user(team=world.team, roles=[role])) for role in ROLES]
+    others = [signed_in(stranger()), signed_in(make_user())]
+    for call in pages():
+        if not call.route.startswith(STREAMS):
+            continue
+        for path in call.paths(world):
+            assert Client().get(path).status_code == 401, f"{path} by nobody"
+            for client in members:
+                assert client.get(path).status_code == 200, path
+            for client in others:
+                assert client.get(path).status_code == (200 if "/home/" in path else 404), f"{path} by a stranger"

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
-from django.urls import URLPattern, URLResolver, get_resolver
 
 from catalog.actors import person
 from catalog.models import Team
@@ -17,20 +13,11 @@ from catalog.permissions import Permission
 from common.errors import Forbidden, NotFound
 from incidents.models import Incident
 from tests.factories import make_actor, make_incident, make_team, make_user
+from tests.web.addresses import every_view
 from web import policy
 from web.api import api
 from web.api.doors import Door
 from web.middleware import Policy
-
-
-def every_view(patterns: list[Any] | None = None, route: str = "") -> Iterator[tuple[str, URLPattern]]:
-    """Route and pattern of every address."""
-    for pattern in get_resolver().url_patterns if patterns is None else patterns:
-        here = route + str(pattern.pattern)
-        if isinstance(pattern, URLResolver):
-            yield from every_view(pattern.url_patterns, here)
-        else:
-            yield here, pattern
 
 
 def test_every_address_declares_a_permission() -> None:

@@ -131,7 +131,8 @@ def list_runs(request: ApiRequest, filters: Query[RunFilters]) -> dict[str, Any]
 @router.post("runs", auth=permits(Permission.RUN), response={201: object})
 def start_run(request: ApiRequest, body: NewRun) -> HttpResponse:
     """Start a runbook, or join the run that is at work on the same service; `decision` says which."""
-    runbook = team_object_or_404(_RUNBOOKS.all(), request.actor, shared=True, slug=body.runbook)
+    books = _RUNBOOKS.all()
+    runbook = team_object_or_404(books, request.actor, permission=Permission.RUN, shared=True, slug=body.runbook)
     incident = None
     if body.incident is not None:
         incidents = Incident.objects.select_related("team", "service")

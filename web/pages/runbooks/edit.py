@@ -83,13 +83,13 @@ def _save(request: PersonRequest, found: Runbook | None, form: TextForm, team: T
 @allow(Permission.DRAFT_RUNBOOK)
 def edit(request: PersonRequest, slug: str) -> HttpResponse:
     """Edit: "Check" shows the findings only, "Keep" stores a revision."""
-    found = find(request, slug)
+    found = find(request, slug, Permission.DRAFT_RUNBOOK)
     newest = found.revisions.first()
     if request.method != "POST":
         return _page(request, found, TextForm(initial={"text": newest.text if newest else START}))
     form = TextForm(request.POST)
     if not form.is_valid() or "check" in request.POST:
-        return _page(request, found, form)
+        return _page(request, found, form, status=200 if form.is_valid() else 422)
     team = found.team or teams_with(request.user, Permission.DRAFT_RUNBOOK)[0]
     return _save(request, found, form, team) or _page(request, found, form, status=422)
 
@@ -109,6 +109,6 @@ def new(request: PersonRequest) -> HttpResponse:
         return _page(request, None, NewForm(initial={"text": START}, request=request))
     form = NewForm(request.POST, request=request)
     if not form.is_valid() or "check" in request.POST:
-        return _page(request, None, form)
+        return _page(request, None, form, status=200 if form.is_valid() else 422)
     team = team_or_404(request.actor, form.cleaned_data["team"], permission=Permission.DRAFT_RUNBOOK)
     return _save(request, None, form, team) or _page(request, None, form, status=422)

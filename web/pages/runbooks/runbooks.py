@@ -86,7 +86,7 @@ def runbook(request: PersonRequest, slug: str) -> HttpResponse:
 @require_POST
 def start(request: PersonRequest, slug: str) -> HttpResponse:
     """Start a run, or join the open one."""
-    found = find(request, slug)
+    found = find(request, slug, Permission.RUN)
     form = StartForm(request.POST, definitions=definitions(found.current), request=request)
     if form.is_valid():
         said = form.cleaned_data

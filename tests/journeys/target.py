@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,9 +38,15 @@ rollback: {{connection: flags, flag: model}}
 class Target:
     """Its address, and what can be changed and read."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self._process = process
         self.address = f"127.0.0.1:{port}"
         self.url = f"http://{self.address}"
+
+    def stop(self) -> None:
+        """Let the service end."""
+        self._process.terminate()
+        self._process.wait(30)
 
     def control(self, **wanted: Any) -> None:
         """Change traffic or error rates from now on."""
@@ -56,5 +63,5 @@ def running(folder: Path) -> Iterator[Target]:
     """The process, until the block ends."""
     port = servers.free_port()
     command = [sys.executable, str(PROGRAM), str(port)]
-    with servers.running(command, ready=lambda: servers.answers(port), log=folder / "target.log"):
-        yield Target(port)
+    with servers.running(command, ready=lambda: servers.answers(port), log=folder / "target.log") as process:
+        yield Target(process, port)

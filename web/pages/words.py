@@ -49,6 +49,8 @@ REASONS = {
     "no_data": "nothing was measured",
     "no_series": "the query selects nothing",
     "not_a_number": "the answer is not a number",
+    "bad_query": "the source refuses the query",
+    "unreachable": "nobody answers at the address",
     "stale": "the data is too old",
     "too_few_samples": "too few samples",
     "approval_timeout": "nobody approved in time",

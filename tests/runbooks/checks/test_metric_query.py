@@ -65,6 +65,13 @@ def test_it_says_stale_when_a_series_has_ended(prometheus: Fake) -> None:
     assert found.observed_at < NOW
 
 
+def test_it_says_stale_of_a_series_between_two_points_of_the_chart(prometheus: Fake) -> None:
+    end = NOW.timestamp() - 65
+    prometheus.answers.line("q", lambda at: 1.0 if end - 10 <= at <= end else None)
+    found = ask(prometheus)
+    assert (found.reason, found.samples) == ("stale", 11)
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "words", "reason"),
     [

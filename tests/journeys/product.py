@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,7 +53,7 @@ class Product:
             **settings,
         }
         self.process: subprocess.Popen[bytes] | None = None
-        self._token = ""
+        self._token = self._hook = ""
 
     # --- the process -------------------------------------------------------------------------------------------------
     def start(self, *, fault: str = "") -> float:
@@ -108,14 +111,23 @@ class Product:
         return made.stdout
 
     def endpoint(self, source: str = "alertmanager") -> str:
-        """The address of a new alert endpoint."""
+        """The address of a new alert endpoint, which `post_alert` uses from now on."""
         words = ["--source", source, "--name", f"{source} of the test", "--team", "default", "--json"]
         made: dict[str, str] = json.loads(self.manage("endpoint", "create", *words))
+        self._hook = made["path"]
         return made["url"]
 
     def login_link(self) -> str:
         """A one-time link for the first user."""
         return self.manage("login_link").split()[-1]
+
+    def copied(self, folder: Path) -> Product:
+        """Another product on a copy of this one's data; this one must have ended."""
+        made = copy.copy(self)
+        shutil.copytree(self.folder / "data", folder / "data")
+        made.folder, made.log, made.process = folder, folder / "backstop.log", None
+        made.env = self.env | {"BACKSTOP_DATA_DIR": str(folder / "data")}
+        return made
 
     # --- over HTTP ---------------------------------------------------------------------------------------------------
     def api(self, path: str) -> Any:
@@ -127,6 +139,15 @@ class Product:
         answer = httpx2.get(f"{self.url}/api/v1/{path}", headers=headers, timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def post_alert(self, name: str, *, kind: str, service: str) -> httpx2.Response:
+        """Post what Alertmanager posts about one alert; raises httpx2.HTTPError when the answer never comes."""
+        labels = {"alertname": name, "kind": kind, "service": service, "severity": "critical"}
+        one = {"status": "firing", "labels": labels, "annotations": {"summary": f"{service}: {name}"}, "endsAt": ""}
+        one |= {"startsAt": "2026-11-20T03:00:00Z", "generatorURL": "", "fingerprint": f"{zlib.crc32(name.encode()):x}"}
+        common = {"version": "4", "groupKey": name, "status": "firing", "receiver": "r", "truncatedAlerts": 0}
+        common |= {"groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": ""}
+        return httpx2.post(f"{self.url}{self._hook}", json={**common, "alerts": [one]}, timeout=30)
 
     def run(self) -> dict[str, Any]:
         """The only run with its steps; empty while there is none."""
@@ -176,13 +197,14 @@ class Person:
 
     def connect(self, slug: str, connector: str, url: str) -> None:
         """Add a connection on its page."""
-        config = json.dumps({"url": url})
-        self.submit(
-            "/connections/new", "Keep", team="default", slug=slug, connector=connector, config=config, secrets=""
-        )
+        fields = {"team": "default", "slug": slug, "connector": connector, "config": json.dumps({"url": url})}
+        self.submit("/connections/new", "Keep it", secrets="", **fields)
 
-    def approve(self, path: str, *, typed: str) -> httpx2.Response:
-        """Press Approve on an approval's page."""
+    def approve(self, run: str, *, typed: str) -> httpx2.Response:
+        """Follow a run's page to what it asks, and press Approve."""
+        asks = re.search(r'href="(/approvals/[0-9a-f-]+)"', self.page(f"/runs/{run}"))
+        assert asks is not None, "the run asks nothing"
+        path = asks[1]
         digest = re.search(r'name="digest"[^>]*value="([0-9a-f]+)"', self.page(path))
         assert digest is not None, f"{path} does not ask"
         return self.submit(path, "Approve", decision="approve", digest=digest[1], typed=typed, note="")

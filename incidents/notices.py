@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
+from catalog import permissions
 from catalog.actors import ENGINE, Actor
-from catalog.models import Address, Team, User
+from catalog.models import Address, Membership, Team, User
+from catalog.permissions import Permission
 from common import clock
 from common.background import enqueue
+from common.errors import Conflict, NotFound
 from common.secrets import redact
 from incidents import tasks, texts, timeline
 from incidents.models import Evidence, Incident, Message
-from incidents.outbox import deliver, due
+from incidents.outbox import GIVE_UP_AFTER, deliver, due
 from incidents.postmortem_facts import SIGNALS
 
-__all__ = ["KINDS", "body", "deliver", "due", "link_of", "subject", "tell"]
+__all__ = ["KINDS", "body", "deliver", "due", "link_of", "measured", "subject", "tell", "tell_second_channel", "test"]
 
 # Every kind of message; each has a template templates/notices/<kind>.txt.
 KINDS = {
@@ -36,8 +39,11 @@ KINDS = {
     "postmortem_48": "a postmortem is overdue",
     "break_glass": "somebody approved alone, in an emergency",
     "action_item_due": "an action item is due or overdue",
+    "test": "somebody tries whether an address works",
 }
 SUBJECT_LENGTH = 160
+# A state change that has reached nobody for so long goes to everybody else who can be told.
+SECOND_CHANNEL_AFTER = timedelta(minutes=2)
 
 
 def tell(
@@ -78,6 +84,60 @@ def tell(
             if new and incident is not None:
                 _tell_timeline(incident, [], words.subject, actor, nobody=nobody)
     return found
+
+
+def test(address: Address, *, actor: Actor) -> Message:
+    """Send a test message now and give it with what became of it; the same within a minute is the same message.
+
+    Tried once and not again: whoever asked is looking at the answer.
+    """
+    team = address.team
+    if team is not None:
+        permissions.require(actor, Permission.CONFIGURE, team)
+    elif address.user_id != actor.user_id:
+        raise NotFound("There is no such address.", fix="Reload the page.")
+    else:
+        member = Membership.objects.filter(user=address.user_id).select_related("team").order_by("pk").first()
+        if member is None:
+            raise Conflict("You are in no team yet, so nothing will be told to you.", fix="Ask a team admin.")
+        team = member.team
+    recipient = f"{actor.label} ({address.label})"[:160]
+    text = body("test", who=actor.label)
+    words = _Words(team, None, "test", "Backstop: a test, nothing is wrong", text, link_of("/account"))
+    message, new = words.put(f"{clock.now():%Y-%m-%dT%H:%M}", str(address.pk), recipient, address)
+    if new:
+        message = deliver(message.pk) or message
+        Message.objects.filter(pk=message.pk, state="pending").update(state="failed")
+    message.refresh_from_db()
+    return message
+
+
+def tell_second_channel(now: datetime) -> list[Message]:
+    """Where a state change reached nobody within two minutes, tell everybody else of the team who can be told, once.
+
+    That is: every address of the team, and those of its people, that were not tried for it yet. Written to the
+    timeline. Gives the new messages.
+    """
+    made: list[Message] = []
+    recent = Message.objects.filter(attempts__gte=1, created_at__gte=now - GIVE_UP_AFTER).exclude(kind="test")
+    stuck = recent.filter(Q(state="failed") | Q(state="pending", created_at__lte=now - SECOND_CHANNEL_AFTER))
+    for key in {message.key.rpartition(":")[0]: None for message in stuck.order_by("pk")}:
+        siblings = list(Message.objects.filter(key__startswith=f"{key}:").select_related("team", "incident"))
+        if any(message.state == "sent" for message in siblings):
+            continue
+        first = siblings[-1]
+        tried = {message.address_id for message in siblings}
+        everybody = User.objects.filter(memberships__team=first.team).distinct()
+        others = [pair for pair in _addresses(first.team, everybody) if pair[0].pk not in tried]
+        with transaction.atomic():
+            words = _Words(first.team, first.incident, first.kind, first.subject, first.body, first.link)
+            new = [words.keep(f"{key}:{address.pk}", recipient, address)[0] for address, recipient in others]
+            for message in new:
+                enqueue(tasks.deliver, "engine", message.pk)
+            if new and first.incident is not None:
+                _tell_timeline(first.incident, new, first.subject, ENGINE, because="Nobody was reached yet, so told ")
+        made += new
+    return made
 
 
 def subject(
@@ -171,10 +231,14 @@ class _Words:
 
     def put(self, key: str, where: str, recipient: str, address: Address | None) -> tuple[Message, bool]:
         """The message's row, made unless its key exists. With no address it only records that nobody was told."""
-        now = clock.now()
         whole = f"{self.kind}:{key}:{where}"
         if len(whole) > 200:
             whole = f"{self.kind}:{hashlib.sha256(key.encode()).hexdigest()}:{where}"
+        return self.keep(whole, recipient, address)
+
+    def keep(self, whole: str, recipient: str, address: Address | None) -> tuple[Message, bool]:
+        """The same, by its whole key."""
+        now = clock.now()
         return Message.objects.get_or_create(
             key=whole,
             defaults={
@@ -195,10 +259,16 @@ class _Words:
 
 
 def _tell_timeline(
-    incident: Incident, made: list[Message], subject: str, actor: Actor, *, nobody: Message | None = None
+    incident: Incident,
+    made: list[Message],
+    subject: str,
+    actor: Actor,
+    *,
+    nobody: Message | None = None,
+    because: str = "Told ",
 ) -> None:
     names = [message.recipient for message in made]
-    text = f"Told {', '.join(names)}: {subject}"
+    text = f"{because}{', '.join(names)}: {subject}"
     if nobody is not None:
         text = f"Nobody could be told, because neither the people nor the team have an address: {subject}"
     kind = (nobody or made[0]).kind

@@ -24,6 +24,8 @@ LEASE = timedelta(seconds=60)
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=4)
 GIVE_UP_AFTER = timedelta(hours=24)
+# After a minute and a half: from then on the timeline shows that somebody was not reached yet.
+TOLD_AFTER_TRIES = 3
 
 
 def due(limit: int = 100, *, now: datetime | None = None) -> list[int]:
@@ -36,7 +38,8 @@ def due(limit: int = 100, *, now: datetime | None = None) -> list[int]:
 def deliver(message_id: int, now: datetime | None = None) -> Message | None:
     """Try one message once; None when it is not due or another worker has it. Safe to call any number of times.
 
-    Writes to the timeline once per message: delivered, or given up after 24 hours or a permanent refusal. A worker that
+    Writes to the timeline once per message that it was delivered, or given up after 24 hours or a permanent refusal;
+    and once before, when it could not be delivered for a minute and a half. A worker that
     dies between sending and recording sends it again: at least once, with the same key.
     """
     now = now or clock.now()
@@ -91,7 +94,7 @@ def _settle(message: Message, *, error: Undelivered | None) -> Message:
             return Message.objects.get(pk=message.pk)
         message.refresh_from_db()
         _mark_address(message, now)
-        if message.incident is not None and message.state != "pending":
+        if message.incident is not None and (message.state != "pending" or message.attempts == TOLD_AFTER_TRIES):
             _tell_timeline(message)
     if error is not None:
         log.info("a message was not delivered: %s", result["error"], extra={"message_id": message.pk})
@@ -120,6 +123,8 @@ def _tell_timeline(message: Message) -> None:
     assert message.incident is not None
     if message.state == "sent":
         text = f"Delivered to {message.recipient}: {message.subject}"
+    elif message.state == "pending":
+        text = f"Not delivered to {message.recipient} yet, tried again for a day: {message.error}"
     else:
         tries = "one try" if message.attempts == 1 else f"{message.attempts} tries"
         text = f"Could not be delivered to {message.recipient}, given up after {tries}: {message.error}"

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 
 from common import clock
-from incidents import action_items, heads, outbox, postmortems
+from incidents import action_items, heads, notices, outbox, postmortems
 
 
 @shared_task(name="incidents.check_clocks")
@@ -25,7 +25,8 @@ def keep_heads() -> None:
 
 @shared_task(name="incidents.send_due")
 def send_due() -> None:
-    """Send messages whose hint was lost or whose next try has come."""
+    """Send messages whose hint was lost or whose next try has come; where none gets through, tell others."""
+    notices.tell_second_channel(clock.now())
     send_due_messages()
 
 

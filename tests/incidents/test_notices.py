@@ -11,12 +11,12 @@ from pytest_django import Settings
 
 from catalog.actors import ALERT
 from catalog.models import Address, Team
-from common.errors import Invalid
+from common.errors import Forbidden, Invalid, NotFound
 from incidents import lifecycle, notices, outbox, schedule
 from incidents.channels import channel_for
 from incidents.models import Incident, Message, TimelineEntry
 from tests.conftest import Clock
-from tests.factories import make_incident, make_service, make_user
+from tests.factories import make_actor, make_incident, make_service, make_team, make_user
 from tests.factories_postmortems import make_address, make_check
 from tests.fakes import smtp, web
 
@@ -390,3 +390,72 @@ def test_it_reaches_a_lock_screen_whole(team: Team, sink: web.Web) -> None:
     assert told["subject"] == f"SEV1 {incident.key} rag-chat Accuracy fell"
     assert told["link"] == f"http://127.0.0.1:8000/incidents/{incident.number}"
     assert told["body"].splitlines()[1] == "Severity 1 (critical), rag-chat."
+
+
+def test_it_tells_others_when_nobody_was_reached(team: Team, sink: web.Web, moved_clock: Clock) -> None:
+    owner, other = make_user("owner", team=team), make_user("other", team=team)
+    make_address("http://127.0.0.1:9/", user=owner)
+    make_address(sink.url, user=other, label="chat")
+    incident = make_incident(team)
+    with web.serve(lambda asked: web.Reply(status=503)) as down:
+        Address.objects.filter(user=owner).delete()
+        make_address(down.url, user=owner)
+        tell(team, incident=incident, users=[owner], to_team=False)
+        for _ in range(12):
+            schedule.send_due()
+            moved_clock.forward(seconds=30)
+    assert texts(incident) == [
+        "Told owner (phone): S",
+        "Not delivered to owner (phone) yet, tried again for a day: The web address answered 503.",
+        "Nobody was reached yet, so told other (chat): S",
+        "Delivered to other (chat): S",
+    ]
+    assert len(sink.asked) == 1
+
+
+def test_it_does_not_wait_where_trying_is_useless(team: Team, sink: web.Web, moved_clock: Clock) -> None:
+    owner = make_user(team=team)
+    make_address("http://127.0.0.1:9/", user=owner)
+    tell(team, users=[owner], to_team=False)
+    schedule.send_due()
+    make_address(sink.url, team=team)
+    schedule.send_due()
+    assert len(sink.asked) == 1
+
+
+def test_one_dead_address_holds_up_no_other(team: Team, sink: web.Web, moved_clock: Clock) -> None:
+    make_address("http://127.0.0.1:9/", team=team)
+    make_address(sink.url, team=team)
+    tell(team)
+    schedule.send_due()
+    schedule.send_due()
+    assert sorted(Message.objects.values_list("state", flat=True)) == ["failed", "sent"]
+
+
+def test_it_tries_an_address(team: Team, sink: web.Web, moved_clock: Clock) -> None:
+    actor = make_actor(team)
+    address = make_address(sink.url, user=actor.user)
+    assert [notices.test(address, actor=actor).state for _ in range(3)] == ["sent"] * 3
+    assert len(sink.asked) == 1
+    moved_clock.forward(minutes=1)
+    notices.test(address, actor=actor)
+    assert [json.loads(asked.body)["subject"] for asked in sink.asked] == ["Backstop: a test, nothing is wrong"] * 2
+
+
+def test_it_says_why_a_test_failed_and_does_not_try_again(team: Team, moved_clock: Clock) -> None:
+    with web.serve(lambda asked: web.Reply(status=503)) as down:
+        sent = notices.test(make_address(down.url, team=team), actor=make_actor(team))
+    assert (sent.state, sent.error) == ("failed", "The web address answered 503.")
+    assert outbox.due(now=moved_clock.forward(hours=1)) == []
+    assert notices.tell_second_channel(moved_clock()) == []
+
+
+def test_only_those_try_an_address_who_may(team: Team, sink: web.Web) -> None:
+    actor = make_actor(team, ["responder"])
+    with pytest.raises(Forbidden):
+        notices.test(make_address(sink.url, team=team), actor=actor)
+    with pytest.raises(NotFound):
+        notices.test(make_address(sink.url, user=make_user(team=team)), actor=actor)
+    with pytest.raises(NotFound):
+        notices.test(make_address(sink.url, team=make_team("elsewhere")), actor=actor)
+    assert sink.asked == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from web.pages import home
-from web.pages.account import account
+from web.pages.account import account, try_address
 from web.pages.action_items import items
 from web.pages.approvals import approval
 from web.pages.connections import connections
@@ -102,6 +102,7 @@ urlpatterns = [
     path("account", account.account, name="account"),
     path("account/addresses", account.add_address, name="account_address"),
     path("account/addresses/<int:pk>/remove", account.remove_address, name="account_address_remove"),
+    path("account/addresses/<int:pk>/test", try_address.try_address, name="address_test"),
     path("account/tokens", account.add_token, name="account_token"),
     path("account/tokens/<int:pk>/revoke", account.revoke_token, name="account_token_revoke"),
     path("account/shortcuts", account.shortcuts, name="account_shortcuts"),

@@ -21,6 +21,7 @@ ROLES = (
 _REFERENCE = re.compile(r"(?<!\\)\[([ET])(\d{1,7})\](?!\()")
 _ENDS_CITED = re.compile(r"(?<!\\)\[[ET]\d{1,7}\][.!?:)*_\s]*$")
 _ASKS = re.compile(rf"^[\s*_]*(?:{'|'.join(ROLES)})[*_]*:", re.IGNORECASE)
+_QUESTION = re.compile(rf"^[\s*_]*({'|'.join(ROLES)})[*_]*:[*_]*\s*(.+)$")
 _ENDS_ASKING = re.compile(r"\?[)*_\s]*(?:(?<!\\)\[[ET]\d{1,7}\][.\s]*)*$")
 # A sentence ends at . ! ? before a space and a capital, a quotation or an emphasis; "approx. 5" and "v1.2" go on, and
 # a reference after the full stop belongs to the sentence before it.
@@ -76,6 +77,17 @@ def unsupported_sentences(markdown: str) -> list[str]:
             for sentence in sentences(block)
             if not (_ENDS_CITED.search(sentence) or (asks and _ENDS_ASKING.search(sentence)))
         ]
+    return found
+
+
+def open_questions(markdown: str) -> list[tuple[int, str, str]]:
+    """(line, role, question) of every question that nobody has answered yet: an answer ends with a reference."""
+    found = []
+    for number, line in enumerate(markdown.split("\n"), start=1):
+        for cell in _CELL.split(line) if line.lstrip().startswith("|") else [_ITEM.sub("", line)]:
+            match = _QUESTION.match(cell)
+            if match and cell.rstrip().endswith("?"):
+                found.append((number, match[1], match[2].strip()))
     return found
 
 

@@ -14,8 +14,10 @@ from catalog.models import Membership, User
 from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Invalid, NotFound
+from common.secrets import redact
 from incidents import action_items, notices, postmortem_lint, timeline
 from incidents.citations import unsupported_sentences
+from incidents.evidence import plain
 from incidents.models import ActionItem, Incident, Postmortem, PostmortemEdition
 from incidents.ownership import owner_of
 from incidents.postmortem_draft import compile_draft
@@ -112,7 +114,8 @@ def save(postmortem: Postmortem, *, body: str, edition: int, actor: Actor) -> Po
     incident = postmortem.incident
     if actor.user is not None:
         permissions.require(actor, Permission.EDIT_POSTMORTEM, incident.team)
-    body = body.replace("\r\n", "\n").replace("\x00", "\ufffd").strip() + "\n"
+    # Someone may have pasted a token from a log: what goes into a postmortem goes far.
+    body = redact(plain(body.replace("\r\n", "\n"))).strip() + "\n"
     if len(body) > BODY_LENGTH:
         raise Invalid(
             f"The text has {len(body)} characters.",

@@ -308,6 +308,25 @@ def test_it_stores_editions(moved_clock: Clock) -> None:
     assert list(saved.editions.values_list("number", "author")) == [(2, "Dana Doe"), (1, "engine")]
 
 
+def test_it_keeps_secrets_and_broken_characters_out(moved_clock: Clock) -> None:
+    story = Story()
+    made = postmortems.draft(story.incident, actor=story.actor)
+    pasted = "Called with Bearer abcdefgh12345678, \x00 and \ud800 [T1]."
+    assert postmortems.save(made, body=pasted, edition=1, actor=story.actor).body == (
+        "Called with Bearer [secret], \ufffd and ? [T1].\n"
+    )
+
+
+def test_it_counts_the_questions_that_are_open(moved_clock: Clock) -> None:
+    body = postmortems.draft(Story().incident, actor=ENGINE).body
+    asked = citations.open_questions(body)
+    assert {role for _, role, _ in asked} <= set(citations.ROLES)
+    line, role, question = asked[0]
+    assert body.split("\n")[line - 1] == f"- **{role}:** {question}"
+    answered = body.replace(f"**{role}:** {question}", f"**{role}:** {question} 412 of 9,000 users [T1].")
+    assert len(citations.open_questions(answered)) == len(asked) - 1
+
+
 def test_it_refuses_to_save_over_newer_words(moved_clock: Clock) -> None:
     story = Story()
     made = postmortems.draft(story.incident, actor=story.actor)

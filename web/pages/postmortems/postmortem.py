@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 from catalog.models import User
 from catalog.permissions import Permission
 from common.errors import Conflict, NotFound
-from incidents import postmortem_export, postmortem_lint
+from incidents import citations, postmortem_export, postmortem_lint
 from incidents import postmortems as verbs
 from incidents.models import Evidence, Postmortem
 from web.pages import exhibits
@@ -55,6 +55,7 @@ def _context(request: PersonRequest, found: Postmortem) -> dict[str, Any]:
     return {
         "postmortem": found,
         "incident": incident,
+        "questions": citations.open_questions(found.body),
         "findings": postmortem_lint.findings(found.body) if found.body else [],
         "items": list(incident.action_items.select_related("owner")),
         "editions": list(found.editions.defer("body")[:20]),

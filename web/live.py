@@ -70,17 +70,21 @@ def version(request: PersonRequest, kind: str, key: str) -> HttpResponse:
 @allow(Permission.SEE)
 async def stream(request: PersonRequest, kind: str, key: str) -> HttpResponseBase:
     """Server-sent events: `bump` with the version, at the start unless the reader has it, and at each change."""
+    # Counted before the row is read: what changes in between wakes the stream instead of waiting for its next look.
+    wakes = live.wait(0, -1)
     now = await sync_to_async(version_of)(request.actor, kind, key)
     told = request.headers.get("Last-Event-ID") or request.GET.get("since", "")
     seen = int(told[:18]) if told.isdecimal() else -1
-    response = StreamingHttpResponse(_bumps(request.actor, kind, key, now, seen), content_type="text/event-stream")
+    response = StreamingHttpResponse(
+        _bumps(request.actor, kind, key, now, seen, wakes), content_type="text/event-stream"
+    )
     response["Cache-Control"] = "no-cache"
     # nginx must pass each event on at once.
     response["X-Accel-Buffering"] = "no"
     return response
 
 
-async def _bumps(actor: Actor, kind: str, key: str, current: int, seen: int) -> AsyncIterator[bytes]:
+async def _bumps(actor: Actor, kind: str, key: str, current: int, seen: int, wakes: int) -> AsyncIterator[bytes]:
     # A stream lives for minutes; the connection that its permission check used goes back to the pool now.
     await sync_to_async(connections.close_all)()
     began = beat = time.monotonic()
@@ -93,7 +97,8 @@ async def _bumps(actor: Actor, kind: str, key: str, current: int, seen: int) -> 
         elif time.monotonic() - beat >= HEARTBEAT_SECONDS:
             beat = time.monotonic()
             yield b": still here\n\n"
-        await _next_look()
+        await _next_look(wakes)
+        wakes = live.wait(0, -1)
         try:
             current = await asyncio.to_thread(_read, actor, kind, key)
         except NotFound:
@@ -103,14 +108,11 @@ async def _bumps(actor: Actor, kind: str, key: str, current: int, seen: int) -> 
             continue
 
 
-async def _next_look() -> None:
-    """Until somebody in this process changed something, at most a second; costs no thread."""
-    generation = live.wait(0, -1)
+async def _next_look(wakes: int) -> None:
+    """Until somebody in this process changed something since that many wakes, at most a second; costs no thread."""
     until = time.monotonic() + POLL_SECONDS
-    while time.monotonic() < until:
+    while time.monotonic() < until and live.wait(0, wakes) == wakes:
         await asyncio.sleep(LOOK_SECONDS)
-        if live.wait(0, generation) != generation:
-            return
 
 
 def _read(actor: Actor, kind: str, key: str) -> int:

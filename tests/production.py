@@ -72,6 +72,16 @@ def working(unit: str, env: dict[str, str], *, log: Path) -> AbstractContextMana
     return servers.running(command_of(unit), log=log, wait=120, cwd=ROOT, env=env, **ready)
 
 
+def embedded(
+    env: dict[str, str], *words: str, log: Path, port: int | None = None
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """`manage.py up` without the demo, once its workers are ready."""
+    port = port or servers.free_port()
+    command = [sys.executable, "manage.py", "up", "--no-demo", "--port", str(port), *words]
+    ready = {"ready": lambda: log.exists() and "Next " in log.read_text()}
+    return servers.running(command, log=log, wait=120, cwd=ROOT, env=env, **ready)
+
+
 def get(port: int, path: str) -> tuple[int, str]:
     """Status and text of an address; 0 while nothing answers."""
     try:

@@ -57,6 +57,14 @@ def answers(port: int) -> bool:
         return False
 
 
+def wait_until(true: Callable[[], object], *, seconds: float) -> None:
+    """Look again and again until it is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"it did not come true within {seconds} s"
+        time.sleep(0.2)
+
+
 @contextmanager
 def running(
     command: list[str], *, ready: Callable[[], bool], log: Path, wait: float = 60, **options: Any

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, connections, transaction
+from django.db import connection, connections
 
-from common import clock
-from common.errors import Invalid, Unavailable
-from runbooks import leases
-from runbooks.models import Effect, Lock, StepRun, Worker
+from common.errors import Conflict, Invalid, Unavailable
+from runbooks import restored
 from web.operate import prepare
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
@@ -48,10 +46,11 @@ def save(target: Path) -> int:
     return target.stat().st_size
 
 
-def restore(source: Path) -> dict[str, int]:
+def restore(source: Path) -> restored.Doubt:
     """Replace the whole database by a copy, bring it up to date, and make everything in flight ask before it acts.
 
-    Nothing may run on the database meanwhile (the command holds the data folder's lock). Gives what was put in doubt.
+    Nothing may run on the database meanwhile: the command holds the data folder's lock, and PostgreSQL is asked who
+    else is there. Gives what was put in doubt.
     """
     magic = _PG_MAGIC if connection.vendor == "postgresql" else _SQLITE_MAGIC
     try:
@@ -66,6 +65,7 @@ def restore(source: Path) -> dict[str, int]:
             f"{source} is not a copy of a {connection.vendor} database.", fix="Name a file made by `manage.py backup`."
         )
     if connection.vendor == "postgresql":
+        _refuse_company()
         name = str(connection.settings_dict["NAME"])
         options = ["--clean", "--if-exists", "--no-owner", "--single-transaction", "--dbname", name]
         _run(["pg_restore", *options, str(source)])
@@ -73,29 +73,22 @@ def restore(source: Path) -> dict[str, int]:
         _put_sqlite_back(source)
     connections.close_all()
     prepare.migrate()
-    return put_in_doubt()
+    return restored.put_in_doubt()
 
 
-def put_in_doubt() -> dict[str, int]:
-    """After a restore the world may be ahead of the rows: whatever was under way becomes a question to a person.
-
-    Effects intended or sent, and their steps, become `unknown`; all leases and locks end; no worker counts as alive.
-    """
-    with transaction.atomic():
-        now = clock.now()
-        doubtful = Effect.objects.filter(state__in=("intended", "sent"))
-        steps = list(doubtful.values_list("step_run_id", flat=True))
-        counts = {
-            "steps": StepRun.objects.filter(pk__in=steps, state__in=("ready", "leased", "sleeping", "blocked")).update(
-                state="unknown", blocked_on="", lease_until=None, worker="", due_at=None
-            ),
-            "effects": doubtful.update(state="unknown", ended_at=now),
-            "leases": leases.end_all(),
-            "workers": Worker.objects.count(),
-        }
-        Lock.objects.exclude(step_run__state="unknown").delete()
-        Worker.objects.all().delete()
-    return counts
+def _refuse_company() -> None:
+    """Conflict while other sessions use the database; they would hold the restore up, or act on what it replaces."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+            "AND backend_type = 'client backend'"
+        )
+        others = cursor.fetchone()[0]
+    if others:
+        raise Conflict(
+            f"The database is in use by {others} other session{'s' * (others > 1)}.",
+            fix="Stop web, live, worker and beat first, and whoever else is connected.",
+        )
 
 
 def _put_sqlite_back(source: Path) -> None:

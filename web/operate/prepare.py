@@ -81,7 +81,7 @@ def migrate() -> Path | None:
 
 def collect() -> bool:
     """Put the static files in place if some are missing; whether it had to."""
-    if not uncollected():
+    if settings.EMBEDDED or not uncollected():
         return False
     call_command("collectstatic", verbosity=0, interactive=False)
     return True

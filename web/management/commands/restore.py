@@ -30,12 +30,13 @@ class Command(BaseCommand):
             raise CommandError("This replaces everything that is in the database now. Say so with --yes.")
         try:
             lock = place.FolderLock(settings.BACKSTOP.data_dir) if settings.EMBEDDED else None
-            counts = backup.restore(options["file"])
+            doubt = backup.restore(options["file"])
         except DomainError as error:
             raise CommandError(f"{error.sentence} {error.fix}") from None
         if lock:
             lock.release()
         self.stdout.write(
-            f"Restored. {counts['effects']} actions that were under way now ask a person what became of them; "
-            f"{counts['leases']} leases were ended."
+            f"Restored. {doubt.actions} actions that were under way ask a person what became of them; {doubt.runs} "
+            f"runs are paused until somebody resumes them; {doubt.deliveries} deliveries can be replayed; "
+            f"{doubt.messages} messages were not sent."
         )

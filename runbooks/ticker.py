@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.db.models import Exists, OuterRef
@@ -23,7 +22,6 @@ from runbooks import (
     effects,
     engine,
     execution,
-    leases,
     locks,
     opening,
     reading,
@@ -33,7 +31,7 @@ from runbooks import (
 )
 from runbooks.actions import ACTIONS
 from runbooks.checks import CHECKS
-from runbooks.models import KEY_HOLDING_STATES, OPEN_RUN_STATES, ApprovalRequest, Attempt, Run, StepRun, Worker
+from runbooks.models import KEY_HOLDING_STATES, Attempt, Run, StepRun, Worker
 
 log = logging.getLogger(__name__)
 BATCH = 200
@@ -282,19 +280,3 @@ def _alarm(run_id: int, now: datetime) -> None:
         incident=run.incident,
         actor=ENGINE,
     )
-
-
-def health(now: datetime) -> dict[str, Any]:
-    """What a health page shows: the age of the last tick, the oldest ready row, and the auditor's counts."""
-    last = Worker.objects.order_by("-ticked_at").first()
-    ready = StepRun.objects.filter(state="ready").order_by("ready_at").values_list("ready_at", flat=True).first()
-    return {
-        "tick_age_seconds": (now - last.ticked_at).total_seconds() if last else None,
-        "workers": Worker.objects.filter(ticked_at__gt=now - timedelta(seconds=15)).count(),
-        "oldest_ready_seconds": (now - ready).total_seconds() if ready else 0.0,
-        "leases_overdue": StepRun.objects.filter(state="leased", lease_until__lt=now - leases.until()).count(),
-        "approvals_overdue": ApprovalRequest.objects.filter(state="open", due_at__lt=now).count(),
-        "deliveries_waiting": len(intake.due(BATCH, received_before=now - timedelta(seconds=10))),
-        "runs_open": Run.objects.filter(state__in=OPEN_RUN_STATES).count(),
-        "wedged": len(wedged()),
-    }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 from django.db import DatabaseError, connection
-from django.db.models import Count, Min, QuerySet, Sum
+from django.db.models import Count, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -19,14 +20,9 @@ from catalog.permissions import Permission, scoped
 from common import clock
 from common.errors import DomainError, Forbidden
 from incidents.models import Delivery, Endpoint, Incident, Message, Postmortem
-from runbooks.models import OPEN_RUN_STATES, Run, StepRun, Worker
+from runbooks import health
+from runbooks.models import OPEN_RUN_STATES, Run, StepRun
 from web.policy import allow
-
-# A worker ticks each second; three missed looks of 5 s and it is not counted any more.
-WORKER_ALIVE = timedelta(seconds=20)
-# promises.md P16: what is not working must show within a minute.
-NO_TICK = "no worker ticks"
-SILENT = timedelta(seconds=60)
 
 
 @allow(Permission.ANYONE)
@@ -52,10 +48,9 @@ def readyz(request: HttpRequest) -> HttpResponse:
 @allow(Permission.ANYONE)
 def engine(request: HttpRequest) -> HttpResponse:
     """200 while some worker ticks and nothing waits too long, else 503 with what is wrong; for a dead-man's switch."""
-    state = engine_state(clock.now())
-    faults = state["faults"]
-    told = {"status": "degraded" if faults else "ok", "faults": faults}
-    return JsonResponse({**state, **told} if _trusted(request) else told, status=503 if faults else 200)
+    state = health.look(clock.now())
+    told = {"status": "degraded" if state.faults else "ok", "faults": state.faults}
+    return JsonResponse({**asdict(state), **told} if _trusted(request) else told, status=503 if state.faults else 200)
 
 
 @allow(Permission.ANYONE)
@@ -89,39 +84,16 @@ def _trusted(request: HttpRequest) -> bool:
         return False
 
 
-def engine_state(now: datetime) -> dict[str, Any]:
-    """What the engine's rows say: workers, the age of the last tick, what waits and since when (seconds)."""
-    last = Worker.objects.order_by("-ticked_at").first()
-    ready = StepRun.objects.filter(state="ready", run__state__in=OPEN_RUN_STATES)
-    deliveries = Delivery.objects.filter(status="received")
-    messages = Message.objects.filter(state="pending")
-    state: dict[str, Any] = {
-        "workers": Worker.objects.filter(ticked_at__gte=now - WORKER_ALIVE).count(),
-        "tick_age_seconds": _age(last.ticked_at if last else None, now),
-        "tick_error": last.tick_error if last else "",
-        "oldest_ready_seconds": _oldest(ready, "ready_at", now),
-        "deliveries_waiting": deliveries.count(),
-        "oldest_delivery_seconds": _oldest(deliveries, "received_at", now),
-        "messages_undelivered": messages.count(),
-        "oldest_message_seconds": _oldest(messages, "created_at", now),
-    }
-    silent = SILENT.total_seconds()
-    faults = []
-    if state["tick_age_seconds"] is None or state["tick_age_seconds"] > silent:
-        faults.append(NO_TICK)
-    for name, what in (("oldest_ready_seconds", "steps"), ("oldest_delivery_seconds", "deliveries")):
-        if state[name] > silent:
-            faults.append(f"{what} wait over a minute")
-    state["faults"] = faults
-    return state
-
-
-def _age(moment: datetime | None, now: datetime) -> float | None:
-    return max(0.0, (now - moment).total_seconds()) if moment else None
-
-
-def _oldest(rows: QuerySet[Any], field: str, now: datetime) -> float:
-    return _age(rows.aggregate(first=Min(field))["first"], now) or 0.0
+# Each is a field of health.State, and the words of its gauge.
+AGES = {
+    "oldest_ready_seconds": "Age of the oldest step ready to run.",
+    "timer_late_seconds": "How late the latest timer or deadline of a step is.",
+    "deliveries_waiting": "Deliveries stored and not yet processed.",
+    "oldest_delivery_seconds": "Age of the oldest unprocessed delivery.",
+    "messages_undelivered": "Messages not yet delivered.",
+    "oldest_message_seconds": "Age of the oldest undelivered message.",
+    "runs_wedged": "Active runs that nothing will move.",
+}
 
 
 class Rows(Collector):
@@ -130,23 +102,16 @@ class Rows(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """All of them."""
         now = clock.now()
-        state = engine_state(now)
-        tick = state["tick_age_seconds"]
-        yield _gauge("workers", "Workers that ticked within 20 seconds.", state["workers"])
+        state = health.look(now)
+        tick = state.tick_age_seconds
+        yield _gauge("workers", "Workers that ticked within 20 seconds.", state.workers)
         yield _gauge(
             "tick_age_seconds",
             "Age of the newest tick of any worker; +Inf when there never was one.",
             float("inf") if tick is None else tick,
         )
-        yield _gauge("oldest_ready_seconds", "Age of the oldest step ready to run.", state["oldest_ready_seconds"])
-        yield _gauge("deliveries_waiting", "Deliveries stored and not yet processed.", state["deliveries_waiting"])
-        yield _gauge(
-            "oldest_delivery_seconds", "Age of the oldest unprocessed delivery.", state["oldest_delivery_seconds"]
-        )
-        yield _gauge("messages_undelivered", "Messages not yet delivered.", state["messages_undelivered"])
-        yield _gauge(
-            "oldest_message_seconds", "Age of the oldest undelivered message.", state["oldest_message_seconds"]
-        )
+        for name, words in AGES.items():
+            yield _gauge(name, words, getattr(state, name))
         yield _gauge("messages_failed", "Messages given up.", Message.objects.filter(state="failed").count())
         refused = Endpoint.objects.aggregate(sum=Sum("refused_count"))["sum"] or 0
         yield _gauge("deliveries_refused", "Requests that alert endpoints refused, ever.", refused)

@@ -8,13 +8,15 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from catalog.actors import ENGINE
 from catalog.models import Team
 from common import clock
-from incidents.models import Delivery
+from incidents.models import Delivery, Message
 from runbooks.models import Worker
 from tests.conftest import Clock
 from tests.factories import make_incident, make_user
 from tests.factories_intake import make_endpoint, take
+from tests.factories_runbooks import make_runbook, start
 from tests.factories_web import Program
 
 
@@ -54,6 +56,38 @@ def test_the_engine_is_degraded_when_deliveries_wait(team: Team, client: Client,
     told = client.get("/healthz/engine").json()
     assert told["faults"] == ["deliveries wait over a minute"]
     assert told["deliveries_waiting"] == 1
+
+
+def test_the_engine_is_degraded_when_timers_are_late(team: Team, client: Client, moved_clock: Clock) -> None:
+    steps = "  check:\n    - {id: settle, wait: 1m}\n    - {id: look, manual: Look, timeout: 4h}\n"
+    start(make_runbook(team, steps), ENGINE, team)
+    moved_clock.forward(seconds=110)
+    ticked()
+    assert client.get("/healthz/engine").json()["faults"] == []
+    moved_clock.forward(seconds=20)
+    ticked()
+    told = client.get("/healthz/engine").json()
+    assert (told["faults"], told["timer_late_seconds"]) == (["timers are late over a minute"], 70)
+
+
+def test_the_engine_is_degraded_when_nothing_will_move_a_run(team: Team, client: Client) -> None:
+    run = start(make_runbook(team, "  check:\n    - {id: look, manual: Look}\n"), ENGINE, team)
+    run.steps.update(state="pending")
+    ticked()
+    assert client.get("/healthz/engine").json()["faults"] == ["a run is wedged: nothing will move it"]
+
+
+def test_a_message_that_is_tried_again_later_is_no_fault(team: Team, client: Client, moved_clock: Clock) -> None:
+    now = clock.now()
+    message = Message.objects.create(
+        team=team, key="k", kind="opened", recipient="sam", subject="s", body="", created_at=now,
+        due_at=now + timedelta(minutes=30),
+    )  # fmt: skip
+    moved_clock.forward(minutes=20)
+    ticked()
+    assert client.get("/healthz/engine").json()["faults"] == []
+    Message.objects.filter(pk=message.pk).update(due_at=now)
+    assert client.get("/healthz/engine").json()["faults"] == ["messages wait over a minute"]
 
 
 def test_strangers_learn_no_numbers(team: Team) -> None:

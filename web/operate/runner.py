@@ -16,8 +16,8 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db import close_old_connections, connections
 
-from common import http
-from runbooks import ticker
+from common import clock, http
+from runbooks import health, ticker
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
@@ -66,16 +66,23 @@ class Runner:
         return any(thread.is_alive() for thread in self._threads)
 
     def tick(self) -> None:
-        """One tick of the engine, and the outside heartbeat once a minute while ticks succeed."""
+        """One tick of the engine, and the outside heartbeat once a minute while all is well."""
         ticker.tick(self.name, self.queues)
         self.last_ok = time.monotonic()
-        url = settings.BACKSTOP.dead_man_url
-        if url and time.monotonic() - self._pinged >= DEAD_MAN_SECONDS:
+        if settings.BACKSTOP.dead_man_url and time.monotonic() - self._pinged >= DEAD_MAN_SECONDS:
             self._pinged = time.monotonic()
-            try:
-                http.request("GET", url, timeout=5.0)
-            except http.HttpError as error:
-                log.warning("the dead-man address does not answer: %s", error)
+            self._say_alive(settings.BACKSTOP.dead_man_url)
+
+    def _say_alive(self, url: str) -> None:
+        """Silence is the alarm: a worker that ticks while work waits must not report that all is well."""
+        faults = health.look(clock.now()).faults
+        if faults:
+            log.error("the dead-man address is not called: %s", "; ".join(faults))
+            return
+        try:
+            http.request("GET", url, timeout=5.0)
+        except http.HttpError as error:
+            log.warning("the dead-man address does not answer: %s", error)
 
     def take_over(self) -> None:
         """Execute ready rows that nobody has taken for five seconds."""

@@ -16,8 +16,8 @@ from catalog.models import Team
 from common import clock
 from incidents import notices, schedule
 from incidents.models import Message
+from runbooks import health
 from runbooks.models import Worker
-from web import health
 
 log = logging.getLogger(__name__)
 EVERY_SECONDS = 15.0
@@ -27,14 +27,16 @@ COMMAND = "python manage.py worker (embedded: python manage.py up)"
 def look(now: datetime) -> list[Message]:
     """Tell every team, once per standstill (once an hour for a backlog); gives the messages.
 
-    Without any living worker nobody carries messages, so the due ones are carried here, these and all others.
+    Whoever should carry messages may be what is wrong, so the due ones are carried here, these and all others.
     """
     last = Worker.objects.order_by("-ticked_at").first()
     if last is None:
         # Never was one: somebody is still setting up.
         return []
     told: list[Message] = []
-    for fault in health.engine_state(now)["faults"]:
+    faults = health.look(now).faults
+    # Without a worker everything else waits too; that is one fault, not four.
+    for fault in [health.NO_TICK] if health.NO_TICK in faults else faults:
         silent = fault == health.NO_TICK
         seconds = round((now - last.ticked_at).total_seconds())
         words = f"nothing runs, no worker for {seconds} s" if silent else fault
@@ -48,8 +50,8 @@ def look(now: datetime) -> list[Message]:
                 body=notices.body("engine_down", what=words, command=COMMAND),
                 link="/",
             )
-        if silent:
-            schedule.send_due_messages()
+    if faults:
+        schedule.send_due_messages()
     return told
 
 

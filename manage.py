@@ -15,6 +15,7 @@ if __name__ == "__main__":
         gc.disable()
     # Imported late: `arguments` must come first, and a wrong setting should be one sentence, not a traceback.
     from django.core.management import execute_from_command_line
+    from django.db import OperationalError
 
     from config.environment import UnsafeSettings
 
@@ -22,3 +23,8 @@ if __name__ == "__main__":
         execute_from_command_line(sys.argv)
     except UnsafeSettings as error:
         sys.exit(str(error))
+    except OperationalError as error:
+        sys.exit(
+            f"The database does not answer as it should: {str(error).strip()}. Start it, mend BACKSTOP_DATABASE_URL, "
+            "or bring it up to date: `manage.py prepare` (`up` does it by itself)."
+        )

@@ -10,6 +10,7 @@ import os
 import secrets
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -64,6 +65,30 @@ class Environment(BaseSettings):
     workers: int = Field(4, ge=1, le=64, description="Worker threads of the embedded mode.")
     fault_point: str = Field("", description="For crash tests only: the point at which this process ends itself.")
 
+    @field_validator("database_url")
+    @classmethod
+    def _postgres(cls, value: str) -> str:
+        if value and not value.startswith(("postgres://", "postgresql://")):
+            raise ValueError("only postgres://user:password@host:port/name is known; leave it empty for SQLite")
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")) or not urlsplit(value).hostname:
+            raise ValueError("must be an address that starts with https:// (or http:// on one machine)")
+        return value
+
+    @field_validator("secret_keys_file")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                value.read_text()
+            except OSError as error:
+                raise ValueError(f"{value} cannot be read: {error.strerror}") from None
+        return value
+
     @field_validator("secret_keys", "outbound_allow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -90,7 +115,7 @@ class Environment(BaseSettings):
         path = self.data_dir / "secret_keys"
         try:
             return path.read_text().split()
-        except FileNotFoundError:
+        except OSError:
             pass
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
@@ -108,7 +133,7 @@ class Environment(BaseSettings):
         if self.embedded:
             return []
         found = []
-        if not self.database_url.startswith(("postgres://", "postgresql://")):
+        if not self.database_url:
             found.append("BACKSTOP_DATABASE_URL must name a PostgreSQL database when BACKSTOP_REDIS_URL is set.")
         if not self.keys():
             found.append("BACKSTOP_SECRET_KEYS (or BACKSTOP_SECRET_KEYS_FILE) is required in production.")
@@ -138,5 +163,7 @@ def load() -> Environment:
     try:
         return Environment()
     except ValidationError as error:
-        lines = [f"BACKSTOP_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
+        lines = [
+            f"BACKSTOP_{str(e['loc'][0]).upper()}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+        ]
         raise UnsafeSettings("Wrong settings:\n  " + "\n  ".join(lines)) from None

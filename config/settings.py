@@ -234,6 +234,8 @@ LOGGING: dict[str, Any] = {
         "django.request": {"level": "ERROR"},
         "celery": {"level": "WARNING"},
         "httpx2": {"level": "WARNING"},
+        # It warns of every try; whoever needed the connection says so once (web.problems, the runner, manage.py).
+        "psycopg.pool": {"level": "ERROR"},
         "uvicorn.access": {"level": "WARNING"},
         "uvicorn.error": {"level": "WARNING"},
     },

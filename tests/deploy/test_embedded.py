@@ -90,7 +90,11 @@ def test_it_names_the_folder_that_cannot_be_written(env: Env, tmp_path: Path) ->
         ("BACKSTOP_LOG_FORMAT", "xml", "BACKSTOP_LOG_FORMAT: Input should be 'json' or 'console'"),
         ("BACKSTOP_SECRET_KEYS_FILE", "/nowhere/keys", "BACKSTOP_SECRET_KEYS_FILE: /nowhere/keys cannot be read"),
         ("BACKSTOP_DATABASE_URL", "mysql://a@b/c", "BACKSTOP_DATABASE_URL: only postgres://"),
-        ("BACKSTOP_BASE_URL", "backstop.example.com", "BACKSTOP_BASE_URL: must start with http:// or https://"),
+        (
+            "BACKSTOP_BASE_URL",
+            "backstop.example.com",
+            "BACKSTOP_BASE_URL: must be an address that starts with https://",
+        ),
         ("BACKSTOP_REDIS_URL", "redis://127.0.0.1:1/0", "BACKSTOP_REDIS_URL is set, so this is a production set-up"),
     ],
 )
@@ -100,7 +104,7 @@ def test_a_wrong_setting_is_named(env: Env, name: str, value: str, says: str) ->
 
 def test_a_database_that_is_away_is_a_sentence(env: Env) -> None:
     url = f"postgres://backstop@127.0.0.1:{servers.free_port()}/backstop"
-    assert "The database does not answer" in refusal(env | {"BACKSTOP_DATABASE_URL": url})
+    assert "The database does not answer as it should" in refusal(env | {"BACKSTOP_DATABASE_URL": url})
 
 
 def refusal(env: Env, *words: str) -> str:

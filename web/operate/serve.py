@@ -15,6 +15,7 @@ from typing import Any, NoReturn, Protocol
 
 import uvicorn
 from django.conf import settings
+from django.urls import get_resolver
 from django.utils.module_loading import import_string
 
 log = logging.getLogger(__name__)
@@ -30,14 +31,16 @@ class Engine(Protocol):
     def stop(self, seconds: float = ...) -> bool: ...
 
 
-def run(sock: socket.socket, *, on_ready: Callable[[bool], object]) -> bool:
+def run(sock: socket.socket, *, before_engine: Callable[[], object] | None, on_ready: Callable[[bool], object]) -> bool:
     """Serve until SIGTERM or SIGINT; `on_ready(workers_ready)` is called once pages answer. False: not all ended.
 
-    The engine starts in a thread after the server, so that the first page waits for no worker.
+    `before_engine` and the engine follow in a thread once pages answer, so that the first page waits for neither.
     """
     server = _server()
     started: list[Engine] = []
-    starter = threading.Thread(target=_start_engine, args=(server, started, on_ready), name="starter", daemon=True)
+    starter = threading.Thread(
+        target=_start_engine, args=(server, started, before_engine, on_ready), name="starter", daemon=True
+    )
     starter.start()
     server.run(sockets=[sock])
     starter.join(10)
@@ -78,11 +81,20 @@ def _server() -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def _start_engine(server: uvicorn.Server, started: list[Engine], on_ready: Callable[[bool], object]) -> None:
+def _start_engine(
+    server: uvicorn.Server,
+    started: list[Engine],
+    before_engine: Callable[[], object] | None,
+    on_ready: Callable[[bool], object],
+) -> None:
     while not server.started and not server.should_exit:
         time.sleep(0.02)
     if server.should_exit:
         return
+    # Brings every page in. A first request that comes now waits for the same imports, and has no others beside it.
+    _ = get_resolver().url_patterns
+    if before_engine is not None:
+        before_engine()
     start: Callable[[], Any] = import_string(f"{settings.EMBEDDED_ENGINE}.start")
     started.append(start())
     on_ready(started[0].wait_ready(20))

@@ -60,9 +60,11 @@ class Command(BaseCommand):
             self._say(f"Take care   {fault}")
         (settings.BACKSTOP.data_dir / place.ADDRESS_FILE).write_text(settings.BASE_URL + "\n")
         settings.STATIC_ROOT.mkdir(exist_ok=True)
-        if demo:
-            demo.start_world()
-        clean = serve.run(sock, on_ready=lambda ready: self._welcome(user, ready=ready, **options))
+        clean = serve.run(
+            sock,
+            before_engine=demo.start_world if demo else None,
+            on_ready=lambda ready: self._welcome(user, ready=ready, **options),
+        )
         lock.release()
         self._say("Stopped." if clean else "Stopped; steps that were still running are taken up at the next start.")
 

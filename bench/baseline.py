@@ -5,9 +5,22 @@ from __future__ import annotations
 import json
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
 import django
 from django.conf import settings
+
+
+def database(url: str) -> dict[str, Any]:
+    """A file for SQLite with our own settings, or an address of a PostgreSQL; connections stay open."""
+    if not url.startswith("postgres"):
+        pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+        options = {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": pragmas}
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": url, "CONN_MAX_AGE": None, "OPTIONS": options}
+    parts = urlsplit(url)
+    place = {"NAME": parts.path[1:], "USER": parts.username, "HOST": parts.hostname, "PORT": parts.port}
+    return {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": None, **place}
+
 
 if not settings.configured:
     settings.configure(
@@ -15,18 +28,7 @@ if not settings.configured:
         ALLOWED_HOSTS=["*"],
         ROOT_URLCONF=__name__,
         USE_TZ=True,
-        DATABASES={
-            "default": {
-                "ENGINE": "django.db.backends.sqlite3",
-                "NAME": os.environ["BENCH_SQLITE"],
-                "CONN_MAX_AGE": None,
-                "OPTIONS": {
-                    "transaction_mode": "IMMEDIATE",
-                    "timeout": 20,
-                    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
-                },
-            }
-        },
+        DATABASES={"default": database(os.environ["BENCH_DATABASE"])},
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         LOGGING_CONFIG=None,
     )
@@ -44,8 +46,11 @@ class Alert(models.Model):
 
     fingerprint = models.CharField(max_length=64, unique=True)
     status = models.CharField(max_length=12)
+    name = models.CharField(max_length=120)
+    severity = models.CharField(max_length=12)
     labels = models.JSONField()
-    received = models.DateTimeField()
+    annotations = models.JSONField()
+    received = models.DateTimeField(db_index=True)
 
     class Meta:
         app_label = "bench"
@@ -54,14 +59,21 @@ class Alert(models.Model):
 def upsert(request: HttpRequest) -> HttpResponse:
     """One sorted statement, then 202."""
     now = timezone.now()
-    alerts: dict[str, Any] = {a["fingerprint"]: a for a in json.loads(request.body)["alerts"]}
+    alerts: dict[str, Any] = {alert["fingerprint"]: alert for alert in json.loads(request.body)["alerts"]}
     rows = [
-        Alert(fingerprint=key, status=alerts[key]["status"], labels=alerts[key]["labels"], received=now)
+        Alert(
+            fingerprint=key,
+            status=alerts[key]["status"],
+            name=alerts[key]["labels"]["alertname"],
+            severity=alerts[key]["labels"].get("severity", ""),
+            labels=alerts[key]["labels"],
+            annotations=alerts[key]["annotations"],
+            received=now,
+        )
         for key in sorted(alerts)
     ]
-    Alert.objects.bulk_create(
-        rows, update_conflicts=True, unique_fields=["fingerprint"], update_fields=["status", "received"]
-    )
+    changing = ["status", "annotations", "received"]
+    Alert.objects.bulk_create(rows, update_conflicts=True, unique_fields=["fingerprint"], update_fields=changing)
     return HttpResponse(b"{}", status=202)
 
 
@@ -71,8 +83,12 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [path("upsert", upsert), path("healthz", healthz)]
-if Alert._meta.db_table not in connection.introspection.table_names():
-    with connection.schema_editor() as editor:
-        editor.create_model(Alert)
+with connection.cursor() as cursor:
+    if connection.vendor == "postgresql":
+        # Several processes start at once; one of them makes the table.
+        cursor.execute("SELECT pg_advisory_lock(1)")
+    if Alert._meta.db_table not in connection.introspection.table_names():
+        with connection.schema_editor() as editor:
+            editor.create_model(Alert)
 connection.close()
 application = get_wsgi_application()

@@ -7,7 +7,11 @@ import itertools
 import json
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+HEADERS = {"Content-Type": "application/json", "X-Forwarded-Proto": "https"}
+_numbers = itertools.count(time.time_ns() % 10**12)
 
 
 @dataclass
@@ -19,24 +23,25 @@ class Sent:
     codes: dict[str, int] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
 
-    def p(self, share: float) -> float:
-        """A percentile of the acknowledgement's latency in milliseconds."""
-        ordered = sorted(self.latencies)
-        return round(1000 * ordered[min(len(ordered) - 1, int(len(ordered) * share))], 1) if ordered else 0.0
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that this share of the values does not exceed; 0 when there are none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
 
-_numbers = itertools.count(time.time_ns() % 10**12)
-
-
-def body(alerts: int) -> bytes:
-    """One notification with so many new alerts, all of one service, so that they join one incident."""
+def body(alerts: int, service: str, marks: Sequence[str] = ()) -> bytes:
+    """One notification with so many new alerts of one service; the first ones carry the marks as a label."""
     rows = []
-    for _ in range(alerts):
+    for index in range(alerts):
         number = next(_numbers)
+        labels = {"alertname": "Bench", "service": service, "severity": "warning", "n": str(number)}
+        if index < len(marks):
+            labels["bench"] = marks[index]
         rows.append(
             {
                 "status": "firing",
-                "labels": {"alertname": "Bench", "service": "bench", "severity": "warning", "n": str(number)},
+                "labels": labels,
                 "annotations": {"summary": "bench alert", "description": "score 0.81 is below 0.85 for 15m"},
                 "startsAt": "2026-11-21T03:20:00.000Z",
                 "endsAt": "0001-01-01T00:00:00Z",
@@ -49,30 +54,30 @@ def body(alerts: int) -> bytes:
     return json.dumps(head | rest | {"alerts": rows}).encode()
 
 
-def send(port: int, path: str, *, requests: int, alerts: int, connections: int) -> Sent:
-    """Send so many requests over so many connections, each as fast as it is answered."""
+def storm(requests: int, alerts: int) -> list[bytes]:
+    """The bodies of one storm: all of one new service, so that they join one incident; the first starts one run."""
+    service = f"bench-{next(_numbers)}"
+    return [body(alerts, service, ["first of a storm"] if number == 0 else ()) for number in range(requests)]
+
+
+def send(port: int, path: str, bodies: Sequence[bytes], *, connections: int) -> Sent:
+    """Send the bodies over so many connections, each as fast as it is answered."""
     sent, lock = Sent(), threading.Lock()
-    bodies = iter([body(alerts) for _ in range(requests)])
+    left = iter(bodies)
 
     def one() -> None:
         link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         while True:
             with lock:
-                data = next(bodies, None)
+                data = next(left, None)
             if data is None:
+                link.close()
                 return
             began = time.perf_counter()
-            try:
-                link.request("POST", path, data, {"Content-Type": "application/json"})
-                answer = link.getresponse()
-                answer.read()
-                code = answer.status
-            except (OSError, http.client.HTTPException) as error:
-                code = type(error).__name__
-                link.close()
+            code = post(link, path, data)
             with lock:
-                sent.codes[str(code)] = sent.codes.get(str(code), 0) + 1
-                if code == 202:
+                sent.codes[code] = sent.codes.get(code, 0) + 1
+                if code == "202":
                     sent.acked += 1
                     sent.latencies.append(time.perf_counter() - began)
 
@@ -84,3 +89,15 @@ def send(port: int, path: str, *, requests: int, alerts: int, connections: int) 
         thread.join()
     sent.seconds = time.perf_counter() - began
     return sent
+
+
+def post(link: http.client.HTTPConnection, path: str, data: bytes) -> str:
+    """The status of one answer, or the name of what went wrong."""
+    try:
+        link.request("POST", path, data, HEADERS)
+        answer = link.getresponse()
+        answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        link.close()
+        return type(error).__name__
+    return str(answer.status)

@@ -17,7 +17,7 @@ from catalog.models import Connection, Team
 from catalog.permissions import Permission
 from common import clock, http
 from common.errors import Conflict, Invalid
-from common.secrets import decrypt, encrypt, redact
+from common.secrets import decrypt, encrypt, redact, remember
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
@@ -72,6 +72,7 @@ def opened(connection: Connection) -> tuple[Connector[Any, Any], Config, Secrets
     kind = CONNECTORS.get(connection.connector)
     stored = bytes(connection.secrets_encrypted)
     secrets = json.loads(decrypt(stored)) if stored else {}
+    remember(secrets)
     return kind, _checked(kind.config, connection.config, "config"), _checked(kind.secrets, secrets, "secrets")
 
 

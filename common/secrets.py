@@ -75,10 +75,24 @@ def forms(secret: str) -> list[str]:
     return sorted({secret, encoded, quote(secret, safe=""), json.dumps(secret)[1:-1]}, key=len, reverse=True)
 
 
+# Every secret that this process has decrypted for use, as it may turn up in answers and errors of the other side.
+_in_use: dict[str, list[str]] = {}
+
+
+def remember(values: object) -> None:
+    """From now on every text in `values` is masked wherever `redact` looks: secrets of a connection just opened."""
+    if isinstance(values, dict | list):
+        for value in values.values() if isinstance(values, dict) else values:
+            remember(value)
+    elif isinstance(values, str) and values not in _in_use:
+        # `Bearer …`: the other side may repeat the second word alone.
+        _in_use[values] = [form for part in {values, values.rpartition(" ")[2]} for form in forms(part)]
+
+
 def redact(text: str, known: tuple[str, ...] = ()) -> str:
-    """Mask known secrets in every form, and whatever looks like one."""
-    for secret in known:
-        for form in forms(secret):
+    """Mask known secrets and those in use, in every form, and whatever looks like one."""
+    for all_forms in (*map(forms, known), *list(_in_use.values())):
+        for form in all_forms:
             text = text.replace(form, MASK)
     for pattern in _PATTERNS:
         text = pattern.sub(lambda m: m.group(1) + MASK, text)

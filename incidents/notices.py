@@ -33,6 +33,7 @@ KINDS = {
     "approval_half": "half of an approval's time is over",
     "approval_expired": "an approval ran out; nothing was applied",
     "run_ended": "a runbook came to its end",
+    "runbook_message": "a runbook tells the team something in its own words",
     "engine_down": "nothing runs: no worker gives a sign of life",
     "postmortem_24": "a postmortem's clock has run 24 hours",
     "postmortem_44": "a postmortem is due in four hours",

@@ -114,12 +114,18 @@ def _tell(run: Run, request: ApprovalRequest, *, kind: str, asks: str, now: date
         kind=kind,
         key=f"{request.uuid}" + (f":{level}" if level else ""),
         subject=subject,
-        body=f"{asks}\n\n{request.message}\nUntil {request.due_at:%Y-%m-%d %H:%M} UTC; "
-        "nothing is applied without approval.",
+        body=notices.body(kind, incident=run.incident, action=asks, why=_why(run, request), until=request.due_at),
         link=f"/approvals/{request.uuid}",
         incident=run.incident,
         users=principals.people(request.principals, team=run.team),
     )
+
+
+def _why(run: Run, request: ApprovalRequest) -> list[str]:
+    """What speaks for it, for a message: the runbook's own words, a new fact, and the problems that checks found."""
+    problems = run.steps.filter(kind="check", verdict="fail").order_by("position").values_list("summary", flat=True)
+    fact = f"New: {request.new_fact}." if request.new_fact else ""
+    return [line for line in (request.message, fact, *problems[:3]) if line]
 
 
 def open_request(step: StepRun) -> ApprovalRequest:

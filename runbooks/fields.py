@@ -74,6 +74,19 @@ Principal = Annotated[str, StringConstraints(pattern=r"^(user|role|team):[A-Za-z
 Text = Annotated[str, StringConstraints(max_length=20_000)]
 
 
+def is_secret(value: object) -> bool:
+    """Whether a parameter's value is written `{secret: name}`."""
+    return isinstance(value, dict) and set(value) == {"secret"}
+
+
+def holds_secret(value: object) -> bool:
+    """Whether such a value stands anywhere inside."""
+    if is_secret(value):
+        return True
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(holds_secret(part) for part in parts)
+
+
 class Part(BaseModel):
     """Base of everything in a runbook: no unknown fields, no guessing of types, nothing changes after reading."""
 

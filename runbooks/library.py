@@ -80,8 +80,14 @@ def _load_file(path: Path, *, team: Team | None, source: str) -> Runbook:
         # Said here with the file's own name; `save` would only count the errors.
         schema.parse(text, file=path.name)
         known = Runbook.objects.filter(slug=path.stem).first()
+        if known is not None and team is None and known.team is not None:
+            # A release brings an id that a team uses already: theirs stays theirs.
+            return known
         revision = revisions.save(known, text=text, actor=ENGINE, team=team, note="", source=source)
     runbook = revision.runbook
-    if runbook.current_id != revision.pk and (runbook.current is None or runbook.current.source != "editor"):
+    # What was decided nearer to the operation stays: an edit before a file of the operator, that before our library.
+    nearness = ("library", "file", "editor")
+    current = runbook.current
+    if current is None or (current.pk != revision.pk and nearness.index(current.source) <= nearness.index(source)):
         revisions.publish(revision, actor=ENGINE)
     return Runbook.objects.select_related("current").get(pk=runbook.pk)

@@ -360,9 +360,11 @@ class Linter:
     # Advice.
 
     def _needs(self) -> None:
-        where = {step.id: path for path, step in places(self.spec)}
-        for step_id, field, sentence in self.spec.unsupported():
-            path = where[step_id] if field == "finally" else (*where[step_id], field)
+        where: dict[str, Path] = {step.id: path for path, step in places(self.spec)}
+        for name, field, sentence in self.spec.unsupported():
+            path = ("inputs", name, field) if field == "sensitive" else (*where[name], field)
+            if field == "finally":
+                path = where[name]
             fix = "Leave it out for now: the runbook is kept, but cannot be started."
             self.note(path, "RB058", sentence, fix, severity="warning", at_key=True)
 

@@ -13,7 +13,7 @@ from common.expressions import ExpressionError
 from common.yaml import Document, Finding, Path, Severity, nearest
 from runbooks.actions.base import Action
 from runbooks.checks.base import Check
-from runbooks.fields import Input, texts_in
+from runbooks.fields import Input, is_secret, texts_in
 from runbooks.steps import RISKS, ActionStep, CheckStep, Step
 
 Checks = Mapping[str, Check[Any]]
@@ -177,7 +177,7 @@ class _Provider:
 
     def _code(self, field: tuple[str | int, ...], value: Any) -> Iterator[Finding]:
         """RB041 and RB056: only checked values become part of a query."""
-        if _is_secret(value):
+        if is_secret(value):
             message = "A secret would become part of a query, and so be shown."
             yield self._at(field, "RB056", message, "Put it into the connection.")
             return
@@ -202,13 +202,9 @@ class _Provider:
         return name[0] in _SAFE_NAMES or name[:2] in _SAFE_PATHS
 
 
-def _is_secret(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == {"secret"}
-
-
 def _is_open(value: Any) -> bool:
     """Whether the value is only known at run time: it holds an expression or a secret."""
-    return _is_secret(value) or any("{{" in text for _, text in texts_in(value, ()))
+    return is_secret(value) or any("{{" in text for _, text in texts_in(value, ()))
 
 
 def _plain(message: str) -> str:

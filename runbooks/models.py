@@ -25,8 +25,20 @@ PHASES = ("check", "measure", "triage", "remediate", "verify")
 VERDICTS = ("pass", "fail", "inconclusive", "error", "skipped")
 
 
+class RunbookQuerySet(models.QuerySet["Runbook"]):
+    """Sets of runbooks."""
+
+    def started_by_alerts_of(self, team: Team) -> RunbookQuerySet:
+        """Those whose triggers count for a team: the shipped ones and its own, a copy in place of its original."""
+        live = self.filter(enabled=True, deleted_at=None, current__isnull=False)
+        copied = live.filter(team=team, copy_of__isnull=False).values("copy_of")
+        return live.filter(Q(team=team) | Q(team=None) & ~Q(pk__in=copied))
+
+
 class Runbook(models.Model):
     """A runbook by its id; its text lives in revisions. Without a team it belongs to the shipped library."""
+
+    objects = RunbookQuerySet.as_manager()
 
     team = models.ForeignKey(Team, null=True, blank=True, on_delete=models.CASCADE, related_name="runbooks")
     # A team's own copy of a shipped runbook: while it is published it stands in for that one in the team's triggers.

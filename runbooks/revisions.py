@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from django.conf import settings
 from django.db import transaction
@@ -26,13 +27,16 @@ OWN_WORK = "override: published own work"
 def save(runbook: Runbook | None, *, text: str, actor: Actor, team: Team | None, note: str, source: str) -> Revision:
     """Keep `text` as the next revision; without a runbook, make one. The same text again is the same revision.
 
-    Nothing is published (see `publish`). Raises Invalid with all findings (in extra) for a faulty text, Conflict when
-    the id belongs to another runbook, Forbidden or NotFound for a person who may not draft runbooks in that team.
+    A shipped runbook serves all teams, so only an org admin changes it (docs/decisions/0011); under another id the text
+    becomes the team's own copy, which stands in for the shipped one. Nothing is published (see `publish`). Raises
+    Invalid with all findings (in extra) for a faulty text, Conflict when the id belongs to another runbook, Forbidden
+    or NotFound for a person who may not draft runbooks in that team.
     """
     if source not in SOURCES:
         raise ValueError(f"unknown source {source!r}")
     home = (runbook.team if runbook else None) or team
-    _require(actor, Permission.DRAFT_RUNBOOK, home)
+    if home is not None:
+        _require(actor, Permission.DRAFT_RUNBOOK, home)
     principals = principals_of(home) if home is not None and source == "editor" else None
     # Without an ending, so that a changed id is answered below, in words about this runbook and not about a file.
     file = runbook.slug if runbook else "runbook"
@@ -49,6 +53,8 @@ def save(runbook: Runbook | None, *, text: str, actor: Actor, team: Team | None,
     digest = hashlib.sha256(text.encode()).hexdigest()
     with transaction.atomic():
         runbook = _locked(runbook, spec=spec, team=team)
+        if runbook.team is None:
+            _require(actor, Permission.DRAFT_RUNBOOK, None)
         same = runbook.revisions.filter(sha256=digest).first()
         if same is not None:
             return same
@@ -96,6 +102,12 @@ def publish(revision: Revision, *, actor: Actor) -> Revision:
         return revision
 
 
+def as_copy(runbook: Runbook, text: str, team: Team) -> str:
+    """The text of a shipped runbook under an id of the team's own, ready to be edited and kept."""
+    own = f"{runbook.slug}_{re.sub(r'[^a-z0-9_]', '_', team.slug)}"[:40]
+    return re.sub(r"(?m)^id:[ \t]*\S+", f"id: {own}", text, count=1)
+
+
 def principals_of(team: Team) -> set[str]:
     """Everybody a runbook of this team may name: its people, its groups, and the team itself.
 
@@ -118,22 +130,26 @@ def _require(actor: Actor, permission: Permission, team: Team | None) -> None:
     if team is not None:
         permissions.require(actor, permission, team)
         return
-    # A shipped runbook belongs to no team: it takes the permission in one's own.
-    teams = list(Team.objects.filter(pk__in=permissions.teams_of(actor.user)))
-    if any(permissions.can(actor, permission, own) for own in teams):
-        return
-    if teams:
-        permissions.require(actor, permission, teams[0])
-    raise Forbidden("You belong to no team.", fix="Ask a team admin for membership.")
+    if not permissions.can(actor, Permission.ORG_ADMIN):
+        raise Forbidden(
+            "This runbook is shipped for all teams, so only an org admin changes it.",
+            fix="Make your team's own copy: write another `id`; it then stands in for the shipped one.",
+        )
 
 
 def _locked(runbook: Runbook | None, *, spec: schema.RunbookSpec, team: Team | None) -> Runbook:
-    """The runbook's row, locked; made when there is none."""
-    if runbook is None:
+    """The runbook's row, locked; made when there is none, or when a team begins its copy of a shipped one."""
+    original = runbook if runbook is not None and runbook.team_id is None and spec.id != runbook.slug else None
+    if runbook is None or (original is not None and team is not None):
         known = Runbook.objects.select_for_update().filter(slug=spec.id).first()
         if known is None:
             return Runbook.objects.create(
-                team=team, slug=spec.id, title=spec.title, incident_type=spec.incident_type, created_at=clock.now()
+                team=team,
+                copy_of=original,
+                slug=spec.id,
+                title=spec.title,
+                incident_type=spec.incident_type,
+                created_at=clock.now(),
             )
         if known.team_id not in (None, team.pk if team else None):
             raise Conflict(f"Another team has a runbook {spec.id!r}.", fix="Choose another id.")

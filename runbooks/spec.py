@@ -23,8 +23,9 @@ from runbooks.fields import (
     Principal,
     Text,
     Trigger,
+    holds_secret,
 )
-from runbooks.steps import ActionStep, CheckStep, RunbookStep, Step
+from runbooks.steps import RunbookStep, Step
 
 MAX_STEPS = 200
 LONGEST_DEADLINE = 14 * DAY
@@ -100,19 +101,22 @@ class RunbookSpec(Part):
         return [sentence for _, _, sentence in self.unsupported()]
 
     def unsupported(self) -> list[tuple[str, str, str]]:
-        """As `needs`, with the step id and the field: (step id, field, sentence)."""
-        found: list[tuple[str, str, str]] = []
+        """As `needs`, with where it stands: (step or input id, field, sentence)."""
+        found = [
+            (name, "sensitive", f"Input `{name}` is `sensitive`, and nothing hides it yet.")
+            for name, definition in self.inputs.items()
+            if definition.sensitive
+        ]
         for _, step in self.steps():
-            if step.foreach is not None:
-                found.append((step.id, "foreach", f"Step `{step.id}` uses `foreach`, which is not run yet."))
-            if isinstance(step, CheckStep) and step.watch is not None:
-                found.append((step.id, "watch", f"Step `{step.id}` uses `watch`, which is not run yet."))
+            found += [
+                (step.id, field, f"Step `{step.id}` uses `{field}`, which is not run yet.")
+                for field in ("foreach", "watch", "recheck", "undo")
+                if getattr(step, field, None)
+            ]
             if isinstance(step, RunbookStep):
                 found.append((step.id, "runbook", f"Step `{step.id}` runs another runbook, which is not done yet."))
-            if isinstance(step, ActionStep) and step.recheck:
-                found.append((step.id, "recheck", f"Step `{step.id}` uses `recheck`, which is not run yet."))
-            if isinstance(step, ActionStep) and step.undo is not None:
-                found.append((step.id, "undo", f"Step `{step.id}` uses `undo`, which is not run yet."))
+            if holds_secret(getattr(step, "with_", {})):
+                found.append((step.id, "with", f"Step `{step.id}` asks for a stored secret, which is not read yet."))
         found += [
             (step.id, "finally", f"Step `{step.id}` stands in `finally`, which is not run yet.")
             for step in self.finally_

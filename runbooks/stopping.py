@@ -127,7 +127,13 @@ def _end(run: Run, *, now: datetime) -> None:
         kind="run_ended",
         key=str(run.uuid),
         subject=f"{title}{run.runbook.title}: {told}",
-        body=f"The run of {run.runbook.slug} ended, {told}{because}.",
+        body=notices.body(
+            "run_ended",
+            incident=run.incident,
+            runbook=run.runbook.title,
+            outcome=told + because,
+            findings=list(run.steps.filter(verdict="fail").values_list("summary", flat=True)[:5]),
+        ),
         link=f"/runs/{run.uuid}",
         incident=run.incident,
     )

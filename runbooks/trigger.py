@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import Q
 
 from catalog.actors import ALERT
 from catalog.models import Team
@@ -167,9 +166,7 @@ def start_matching(team: Team, touched: list[Touched], *, now: datetime) -> None
 
 def _books(team: Team) -> list[tuple[Runbook, Book, list[Expression]]]:
     """What a team's alerts may start, with the triggers."""
-    rows = Runbook.objects.filter(
-        Q(team=None) | Q(team=team), enabled=True, deleted_at=None, current__isnull=False
-    ).select_related("current")
+    rows = Runbook.objects.started_by_alerts_of(team).select_related("current")
     found = []
     for row in rows.defer("current__text", "current__parsed"):
         if row.current is not None:

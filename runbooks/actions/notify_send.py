@@ -12,7 +12,7 @@ from runbooks.actions.base import Action, Applied, EffectClass, Preview, Risk
 from runbooks.checks.base import Context, Params
 
 # The kind of message under which a runbook's own words go out.
-KIND = "run_ended"
+KIND = "runbook_message"
 
 
 class NotifySendParams(Params):
@@ -61,7 +61,7 @@ class NotifySend(Action[NotifySendParams]):
             kind=KIND,
             key=key,
             subject=_subject(params, context),
-            body=params.text,
+            body=notices.body(KIND, incident=incident, text=params.text),
             link=f"/incidents/{incident.number}" if incident else f"/runs/{context.run_uuid}",
             incident=incident,
         )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Action, Applied, EffectClass, Preview, Risk
 from runbooks.checks import CHECKS
-from runbooks.checks.base import Check, Context, Finding, Params
+from runbooks.checks.base import Check, Context, Finding, Params, Pending
 
 
 class Killed(BaseException):
@@ -58,10 +58,10 @@ class Ask(Check[WorldParams]):
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def run(self, params: WorldParams, context: Context) -> Finding:
-        """The next answer: a finding, or a bare value of one."""
+    def run(self, params: WorldParams, context: Context) -> Finding | Pending:
+        """The next answer: a finding, "not yet", or a bare value."""
         answer = self.world.next(self.world.checks, 1.0)
-        return answer if isinstance(answer, Finding) else Finding(answer, f"The value is {answer}.")
+        return answer if isinstance(answer, Finding | Pending) else Finding(answer, f"The value is {answer}.")
 
 
 class Act(Action[WorldParams]):

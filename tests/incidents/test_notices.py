@@ -359,6 +359,7 @@ def test_it_has_words_for_every_kind(team: Team, kind: str, moved_clock: Clock) 
         "outcome": "resolved",
         "findings": ["one"],
         "what": "nothing runs",
+        "text": "Rolled back; we watch it.",
         "command": "manage.py worker",
         "postmortem": postmortems.start_clock(incident, now=moved_clock()),
         "owner": "Dana",

@@ -67,6 +67,8 @@ def test_it_keeps_a_local_edit_and_offers_the_new_one(
     library.load_shipped()
     runbook = Runbook.objects.get(slug="data_issue")
     actor = make_actor(team)
+    assert actor.user is not None
+    actor.user.is_org_admin = True
     edited = revisions.save(
         runbook,
         text=text_of(library.FOLDER / "data_issue.yaml") + "# ours\n",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from django.conf import settings
 
@@ -107,3 +109,68 @@ def test_it_refuses_to_publish_for_viewers_and_strangers(team: Team) -> None:
         revisions.publish(revision, actor=make_actor(team, ["viewer"]))
     with pytest.raises(NotFound):
         revisions.publish(revision, actor=make_actor(make_team("other")))
+
+
+@pytest.fixture
+def shipped(team: Team) -> Runbook:
+    library.load_shipped()
+    return Runbook.objects.get(slug="data_issue")
+
+
+def make_org_admin(team: Team) -> Actor:
+    actor = make_actor(team)
+    assert actor.user is not None
+    actor.user.is_org_admin = True
+    actor.user.save()
+    return actor
+
+
+def test_it_lets_only_org_admins_change_what_serves_all_teams(team: Team, shipped: Runbook) -> None:
+    edited = shipped.revisions.get().text + "# ours\n"
+    author, admin = make_actor(team, ["author"]), make_org_admin(team)
+    for runbook in (shipped, None):
+        with pytest.raises(Forbidden, match="shipped for all teams"):
+            save(team, author, edited, runbook)
+    revision = save(team, admin, edited, shipped)
+    with pytest.raises(Forbidden, match="shipped for all teams"):
+        revisions.publish(revision, actor=author)
+    assert revisions.publish(revision, actor=admin).runbook.team is None
+
+
+def test_it_makes_the_copy_of_a_team_under_another_id(team: Team, shipped: Runbook) -> None:
+    author = make_actor(team, ["author"])
+    text = revisions.as_copy(shipped, shipped.revisions.get().text, team)
+    revision = save(team, author, text, shipped)
+    copy = revision.runbook
+    assert (copy.slug, copy.team, copy.copy_of, revision.number) == ("data_issue_search", team, shipped, 1)
+    assert save(team, author, text + "# more\n", shipped).runbook == copy
+    assert shipped.revisions.count() == 1
+
+
+def test_it_puts_a_published_copy_in_place_of_its_original_for_its_team_only(team: Team, shipped: Runbook) -> None:
+    def started(where: Team) -> set[str]:
+        return {row.slug for row in Runbook.objects.started_by_alerts_of(where)} & {"data_issue", "data_issue_search"}
+
+    actor, other = make_actor(team), make_team("other")
+    revision = save(team, actor, revisions.as_copy(shipped, shipped.revisions.get().text, team), shipped)
+    assert started(team) == {"data_issue"}
+    revisions.publish(revision, actor=actor)
+    assert (started(team), started(other)) == ({"data_issue_search"}, {"data_issue"})
+    Runbook.objects.filter(slug="data_issue_search").update(enabled=False)
+    assert started(team) == {"data_issue"}
+
+
+def test_it_takes_no_id_from_a_team_for_the_library(team: Team, shipped: Runbook) -> None:
+    Runbook.objects.filter(slug="data_issue").update(team=team)
+    Revision.objects.filter(runbook=shipped).update(sha256="0" * 64)
+    library.load_shipped()
+    assert Revision.objects.filter(runbook=shipped).count() == 1
+
+
+def test_it_keeps_the_file_of_the_operator_over_the_library(team: Team, shipped: Runbook, tmp_path: Path) -> None:
+    (tmp_path / "data_issue.yaml").write_text(shipped.revisions.get().text + "# of the operator\n")
+    library.load_folder(tmp_path, team)
+    library.load_shipped()
+    shipped.refresh_from_db()
+    assert shipped.current is not None
+    assert (shipped.current.source, shipped.current.number) == ("file", 2)

@@ -20,7 +20,7 @@ from web.policy import require_recent_for_approval, team_ids, team_object_or_404
 
 router = Router(tags=["runs"])
 _RUNS = Run.objects.select_related("runbook", "revision", "incident", "service", "team")
-_RUNBOOKS = Runbook.objects.filter(deleted_at__isnull=True).select_related("current", "team")
+_RUNBOOKS = Runbook.objects.filter(deleted_at__isnull=True).select_related("current", "team", "copy_of")
 
 
 class RunFilters(Page):

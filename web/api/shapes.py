@@ -10,6 +10,7 @@ from django.http import HttpResponse, JsonResponse
 
 from catalog.models import Change, Service
 from incidents.models import ActionItem, Alert, Delivery, Evidence, Incident, Postmortem, TimelineEntry
+from runbooks import reading
 from runbooks.models import ApprovalRequest, Run, Runbook, StepRun
 
 Shape = dict[str, Any]
@@ -168,7 +169,10 @@ def runbook(row: Runbook) -> Shape:
         "title": row.title,
         "type": row.incident_type,
         "team": row.team.slug if row.team else None,
+        "copy_of": row.copy_of.slug if row.copy_of else None,
         "enabled": row.enabled,
+        # What the engine does not run yet, a sentence each: a start is refused while there is any.
+        "needs": reading.book_of(row.current).spec.needs() if row.current else [],
         "revision": row.current.number if row.current else None,
         "published_at": row.current.published_at if row.current else None,
         "url": link(f"/runbooks/{row.slug}"),

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
+from catalog import permissions
 from catalog.models import Team
 from catalog.permissions import Permission
 from runbooks import revisions, schema
@@ -40,11 +41,15 @@ class TextForm(forms.Form):
 
     text = forms.CharField(
         label="YAML",
-        max_length=256 * 1024,
         strip=False,
         widget=forms.Textarea(attrs={"rows": 28, "class": "code", "spellcheck": "false", "wrap": "off"}),
     )
     note = forms.CharField(label="What changed and why", required=False, max_length=300)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The reader of YAML says what is wrong with the text, by line and column: size and NUL too.
+        self.fields["text"].validators = []
 
     def clean_text(self) -> str:
         """Browsers send CR LF; the text keeps the line ends of YAML files."""
@@ -54,7 +59,8 @@ class TextForm(forms.Form):
 
 def _page(request: PersonRequest, found: Runbook | None, form: TextForm, *, status: int = 200) -> HttpResponse:
     text = str(form["text"].value() or "").replace("\r\n", "\n")
-    name = f"{found.slug}.yaml" if found else "new.yaml"
+    # Under another id a shipped runbook becomes the team's copy, so the file's name is not held against it.
+    name = f"{found.slug}.yaml" if found and found.team else "new"
     findings = schema.check(text, file=name, providers=True) if text.strip() else []
     context: dict[str, Any] = {
         "runbook": found,
@@ -84,13 +90,16 @@ def _save(request: PersonRequest, found: Runbook | None, form: TextForm, team: T
 def edit(request: PersonRequest, slug: str) -> HttpResponse:
     """Edit: "Check" shows the findings only, "Keep" stores a revision."""
     found = find(request, slug, Permission.DRAFT_RUNBOOK)
-    newest = found.revisions.first()
+    team = found.team or teams_with(request.user, Permission.DRAFT_RUNBOOK)[0]
     if request.method != "POST":
-        return _page(request, found, TextForm(initial={"text": newest.text if newest else START}))
+        newest = found.revisions.first()
+        text = newest.text if newest else START
+        if found.team is None and not permissions.can(request.actor, Permission.ORG_ADMIN):
+            text = revisions.as_copy(found, text, team)
+        return _page(request, found, TextForm(initial={"text": text}))
     form = TextForm(request.POST)
     if not form.is_valid() or "check" in request.POST:
         return _page(request, found, form, status=200 if form.is_valid() else 422)
-    team = found.team or teams_with(request.user, Permission.DRAFT_RUNBOOK)[0]
     return _save(request, found, form, team) or _page(request, found, form, status=422)
 
 

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 from catalog.permissions import Permission
 from common.errors import NotFound
 from incidents.models import Incident
-from runbooks import revisions, runs
+from runbooks import reading, revisions, runs
 from runbooks.models import Revision, Run, Runbook
 from web.pages import words
 from web.pages.answering import InputsForm
@@ -42,7 +42,7 @@ def _incident_field(request: PersonRequest) -> Any:
 
 def find(request: PersonRequest, slug: str, permission: Permission = Permission.SEE) -> Runbook:
     """The runbook, of the shipped library or of a team of this person."""
-    rows = Runbook.objects.filter(deleted_at__isnull=True).select_related("team", "current")
+    rows = Runbook.objects.filter(deleted_at__isnull=True).select_related("team", "current", "copy_of")
     return team_object_or_404(rows, request.actor, permission=permission, shared=True, slug=slug)
 
 
@@ -69,6 +69,7 @@ def _context(request: PersonRequest, found: Runbook, form: StartForm | None = No
         "runbook": found,
         "parsed": found.current.parsed if found.current else {},
         "revisions": list(found.revisions.all()[:30]),
+        "needs": reading.book_of(found.current).spec.needs() if found.current else [],
         "draft": newest if newest and newest != found.current and newest.published_at is None else None,
         "form": form
         or StartForm(definitions=definitions(found.current), given=given, initial=initial, request=request),

@@ -227,6 +227,7 @@ def replay(delivery: Delivery, *, actor: Actor) -> Delivery:
         permissions.require(actor, Permission.CONFIGURE, delivery.endpoint.team)
     if delivery.status == "received":
         raise Conflict("This delivery is not processed yet.", fix="Wait until it is, then replay it.")
+    _need_body(delivery)
     return Delivery.objects.create(
         endpoint=delivery.endpoint,
         received_at=clock.now(),
@@ -249,13 +250,24 @@ def normalized(notice: AlertNotice) -> dict[str, Any]:
 def raw(delivery: Delivery, *, actor: Actor) -> bytes:
     """The bytes as they came, for whoever may see secrets in them."""
     permissions.require(actor, Permission.RAW_PAYLOADS, delivery.endpoint.team)
+    _need_body(delivery)
     return decrypt(delivery.body_encrypted)
 
 
 def redacted(delivery: Delivery) -> str:
-    """The body as text, secrets masked, for everybody else."""
+    """The body as text, secrets masked, for everybody else; empty once the bytes are thrown away."""
+    if not bytes(delivery.body_encrypted):
+        return ""
     text = decrypt(delivery.body_encrypted).decode("utf-8", "replace").replace("\x00", "\ufffd")
     return redact(text, (token_of(delivery.endpoint),))
+
+
+def _need_body(delivery: Delivery) -> None:
+    if not bytes(delivery.body_encrypted):
+        raise Conflict(
+            "The bytes of this delivery were thrown away: they are kept for 30 days.",
+            fix="What was read from them is on this page and on the timeline.",
+        )
 
 
 def _iso(at: datetime | None) -> str | None:

@@ -83,6 +83,7 @@ class Delivery(models.Model):
         ]
         indexes = [
             models.Index(fields=["id"], condition=Q(status="received"), name="deliveries_to_do"),
+            models.Index(fields=["received_at"], condition=Q(status="rejected"), name="deliveries_rejected"),
             models.Index(fields=["endpoint", "body_sha256", "received_at"], name="deliveries_by_body"),
         ]
 

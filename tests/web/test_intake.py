@@ -22,6 +22,7 @@ from runbooks import trigger
 from runbooks.models import Run
 from tests.factories import make_user
 from tests.factories_web import Program, problem
+from web.operate import tidy
 
 FOLDER = Path(__file__).parents[1] / "incidents/payloads"
 CASES: list[dict[str, Any]] = [
@@ -184,8 +185,22 @@ def test_what_cannot_be_read_is_kept_shown_and_can_be_replayed(door: Door, team:
     door.client.force_login(make_user(team=team))
     assert why in door.client.get(f"/deliveries/{delivery.uuid}").content.decode()
     assert "1 rejected" in door.client.get("/endpoints").content.decode()
+    assert why in door.client.get("/").content.decode()
     assert door.client.post(f"/deliveries/{delivery.uuid}/replay").status_code == 302
     assert Delivery.objects.filter(replay_of=delivery.pk).count() == 1
+
+
+def test_what_was_thrown_away_is_said_to_be(door: Door, team: Team) -> None:
+    delivery = door.deliver(b"nonsense")
+    Delivery.objects.update(received_at=clock.now() - timedelta(days=31))
+    tidy.run(clock.now())
+    door.client.force_login(make_user(team=team))
+    page = door.client.get(f"/deliveries/{delivery.uuid}")
+    assert page.status_code == 200
+    assert "kept for 30 days" in page.content.decode()
+    assert "Replay" not in page.content.decode()
+    assert door.client.post(f"/deliveries/{delivery.uuid}/replay").status_code == 409
+    assert door.client.get(f"/deliveries/{delivery.uuid}/raw").status_code == 409
 
 
 ODD: dict[str, dict[str, Any]] = {

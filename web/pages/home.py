@@ -13,7 +13,7 @@ from django.urls import reverse
 from catalog import permissions
 from catalog.permissions import Permission
 from common import clock
-from incidents.models import ActionItem, Endpoint, Incident, Postmortem
+from incidents.models import ActionItem, Delivery, Endpoint, Incident, Postmortem
 from runbooks.models import ApprovalRequest, Run
 from web.operate import door
 from web.pages import words
@@ -137,6 +137,13 @@ def context_of(request: PersonRequest) -> dict[str, Any]:
             (run, words.run_face(run, waits=any(step.run_id == run.pk for step in waiting)))
             for run in runs.order_by("-id")[:8]
         ],
+        # A sender is told 202 whatever it sends; that nobody could read it must be seen by somebody.
+        "unread": list(
+            visible(Delivery.objects.select_related("endpoint"), request.actor, team="endpoint__team")
+            .filter(status="rejected", received_at__gte=now - timedelta(days=1))
+            .defer("body_encrypted")
+            .order_by("-received_at")[:5]
+        ),
         "guide": _guide(request),
         "demo_runs": door.DOOR.demo is not None,
         "has_endpoints": Endpoint.objects.filter(team__in=teams).exists(),

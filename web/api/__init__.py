@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from ninja.renderers import JSONRenderer
 
@@ -13,9 +12,10 @@ from catalog.permissions import Permission
 from common.errors import DomainError
 from web import problems
 from web.api import action_items, alerts, doors, incidents, postmortems, runs, services
+from web.api.document import Api
 from web.policy import allow
 
-api = NinjaAPI(
+api = Api(
     title="Backstop",
     version="1",
     description="Incidents, runbooks, runs and postmortems. Errors are RFC 9457 problem+json.",

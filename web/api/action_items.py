@@ -6,8 +6,7 @@ from datetime import date
 from typing import Any, Literal
 from uuid import UUID
 
-from django.http import HttpResponse
-from ninja import Field, Query, Router
+from ninja import Field, Query, Router, Status
 
 from catalog.models import Team, User
 from catalog.permissions import Permission
@@ -15,11 +14,11 @@ from common import clock
 from common.errors import Invalid
 from incidents import action_items
 from incidents.models import ActionItem, Incident
-from web.api import shapes
+from web.api import schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
 from web.policy import team_object_or_404, visible
 
-router = Router(tags=["action-items"])
+router = Router(by_alias=True, tags=["action-items"])
 Kind = Literal["prevent", "detect", "mitigate", "repair", "process", "investigate"]
 State = Literal["proposed", "committed", "in_progress", "done", "verified", "declined"]
 _ROWS = ActionItem.objects.select_related("incident__team", "team", "owner")
@@ -72,7 +71,7 @@ _MOVES = {
 }
 
 
-@router.get("action-items", auth=permits(Permission.SEE, ItemFilters))
+@router.get("action-items", auth=permits(Permission.SEE, ItemFilters), response=schemas.Listed[schemas.ActionItem])
 def list_items(request: ApiRequest, filters: Query[ItemFilters]) -> dict[str, Any]:
     """Action items of your teams, newest first."""
     rows = visible(_ROWS.all(), request.actor)
@@ -88,14 +87,14 @@ def list_items(request: ApiRequest, filters: Query[ItemFilters]) -> dict[str, An
     return listed(rows, filters, shapes.action_item)
 
 
-@router.get("action-items/{uuid:item_id}", auth=permits(Permission.SEE))
+@router.get("action-items/{uuid:item_id}", auth=permits(Permission.SEE), response=schemas.ActionItem)
 def get_item(request: ApiRequest, item_id: UUID) -> dict[str, Any]:
     """One action item."""
     return shapes.action_item(team_object_or_404(_ROWS.all(), request.actor, uuid=item_id))
 
 
-@router.post("action-items", auth=permits(Permission.EDIT_POSTMORTEM), response={201: object})
-def add_item(request: ApiRequest, body: NewItem) -> HttpResponse:
+@router.post("action-items", auth=permits(Permission.EDIT_POSTMORTEM), response={201: schemas.ActionItem})
+def add_item(request: ApiRequest, body: NewItem) -> Status[Any]:
     """Write an action item; it needs an owner of the team and a date."""
     rows = Incident.objects.select_related("team")
     incident = team_object_or_404(rows, request.actor, permission=Permission.EDIT_POSTMORTEM, number=body.incident)
@@ -109,10 +108,10 @@ def add_item(request: ApiRequest, body: NewItem) -> HttpResponse:
         priority=body.priority,
         closing_check=body.closing_check,
     )
-    return shapes.created(shapes.action_item(item))
+    return Status(201, shapes.action_item(item))
 
 
-@router.patch("action-items/{uuid:item_id}", auth=permits(Permission.EDIT_POSTMORTEM))
+@router.patch("action-items/{uuid:item_id}", auth=permits(Permission.EDIT_POSTMORTEM), response=schemas.ActionItem)
 def change_item(request: ApiRequest, item_id: UUID, body: Changed) -> dict[str, Any]:
     """Change the words of an open item, or move it on; one of the two per request."""
     item = team_object_or_404(_ROWS.all(), request.actor, permission=Permission.EDIT_POSTMORTEM, uuid=item_id)

@@ -9,11 +9,11 @@ from ninja import Field, Query, Router
 
 from catalog.permissions import Permission
 from incidents.models import Alert, Delivery
-from web.api import shapes
+from web.api import schemas, shapes
 from web.api.doors import ApiRequest, Page, listed, permits
 from web.policy import team_object_or_404, visible
 
-router = Router(tags=["alerts"])
+router = Router(by_alias=True, tags=["alerts"])
 
 
 class AlertFilters(Page):
@@ -32,7 +32,7 @@ class DeliveryFilters(Page):
     source: str = Field("", max_length=40)
 
 
-@router.get("alerts", auth=permits(Permission.SEE, AlertFilters))
+@router.get("alerts", auth=permits(Permission.SEE, AlertFilters), response=schemas.Listed[schemas.Alert])
 def list_alerts(request: ApiRequest, filters: Query[AlertFilters]) -> dict[str, Any]:
     """Alerts of your teams, newest first."""
     rows = visible(Alert.objects.all(), request.actor, team="endpoint__team")
@@ -47,14 +47,14 @@ def list_alerts(request: ApiRequest, filters: Query[AlertFilters]) -> dict[str, 
     return listed(rows.select_related("endpoint__team", "service", "incident"), filters, shapes.alert)
 
 
-@router.get("alerts/{uuid:alert_id}", auth=permits(Permission.SEE))
+@router.get("alerts/{uuid:alert_id}", auth=permits(Permission.SEE), response=schemas.Alert)
 def get_alert(request: ApiRequest, alert_id: UUID) -> dict[str, Any]:
     """One alert."""
     rows = Alert.objects.select_related("endpoint__team", "service", "incident")
     return shapes.alert(team_object_or_404(rows, request.actor, team="endpoint__team", uuid=alert_id))
 
 
-@router.get("deliveries", auth=permits(Permission.SEE, DeliveryFilters))
+@router.get("deliveries", auth=permits(Permission.SEE, DeliveryFilters), response=schemas.Listed[schemas.Delivery])
 def list_deliveries(request: ApiRequest, filters: Query[DeliveryFilters]) -> dict[str, Any]:
     """Accepted webhooks of your teams, newest first."""
     rows = visible(Delivery.objects.all(), request.actor, team="endpoint__team")
@@ -65,7 +65,7 @@ def list_deliveries(request: ApiRequest, filters: Query[DeliveryFilters]) -> dic
     return listed(rows.select_related("endpoint__team"), filters, shapes.delivery)
 
 
-@router.get("deliveries/{uuid:delivery_id}", auth=permits(Permission.SEE))
+@router.get("deliveries/{uuid:delivery_id}", auth=permits(Permission.SEE), response=schemas.Delivery)
 def get_delivery(request: ApiRequest, delivery_id: UUID) -> dict[str, Any]:
     """One accepted webhook: its status, and the normalized alerts that it brought."""
     rows = Delivery.objects.select_related("endpoint__team")

@@ -5,19 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from django.http import HttpResponse
-from ninja import Field, Query, Router
+from ninja import Field, Query, Router, Status
 
 from catalog.models import Service
 from catalog.permissions import Permission
 from common.errors import Invalid
 from incidents import lifecycle
 from incidents.models import Incident
-from web.api import shapes
+from web.api import schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
 from web.policy import team_object_or_404, team_or_404, visible
 
-router = Router(tags=["incidents"])
+router = Router(by_alias=True, tags=["incidents"])
 Type = Literal["accuracy_drop", "latency_spike", "cost_explosion", "safety_incident", "data_issue", "other"]
 _ROWS = Incident.objects.select_related("team", "service", "commander")
 
@@ -79,7 +78,7 @@ def _again(request: ApiRequest, number: int) -> dict[str, Any]:
     return shapes.incident(_one(request, number))
 
 
-@router.get("incidents", auth=permits(Permission.SEE, IncidentFilters))
+@router.get("incidents", auth=permits(Permission.SEE, IncidentFilters), response=schemas.Listed[schemas.Incident])
 def list_incidents(request: ApiRequest, filters: Query[IncidentFilters]) -> dict[str, Any]:
     """Incidents of your teams, newest first."""
     rows = visible(_ROWS.all(), request.actor)
@@ -99,8 +98,8 @@ def list_incidents(request: ApiRequest, filters: Query[IncidentFilters]) -> dict
     return listed(rows, filters, shapes.incident, key="number")
 
 
-@router.post("incidents", auth=permits(Permission.RESPOND), response={201: object})
-def declare_incident(request: ApiRequest, body: NewIncident) -> HttpResponse:
+@router.post("incidents", auth=permits(Permission.RESPOND), response={201: schemas.Incident})
+def declare_incident(request: ApiRequest, body: NewIncident) -> Status[Any]:
     """Declare an incident for a service, or for a team."""
     service = team_object_or_404(Service.objects.all(), request.actor, slug=body.service) if body.service else None
     if service is None and not body.team:
@@ -116,29 +115,31 @@ def declare_incident(request: ApiRequest, body: NewIncident) -> HttpResponse:
         incident_type=body.type,
         started_at=_aware(body.started_at, "started_at"),
     )
-    return shapes.created(_again(request, made.number))
+    return Status(201, _again(request, made.number))
 
 
-@router.get("incidents/{int:number}", auth=permits(Permission.SEE))
+@router.get("incidents/{int:number}", auth=permits(Permission.SEE), response=schemas.Incident)
 def get_incident(request: ApiRequest, number: int) -> dict[str, Any]:
     """One incident."""
     return _again(request, number)
 
 
-@router.get("incidents/{int:number}/timeline", auth=permits(Permission.SEE, Page))
+@router.get(
+    "incidents/{int:number}/timeline", auth=permits(Permission.SEE, Page), response=schemas.Listed[schemas.Entry]
+)
 def get_timeline(request: ApiRequest, number: int, filters: Query[Page]) -> dict[str, Any]:
     """The timeline of an incident, oldest entry first."""
     return listed(_one(request, number).timeline.all(), filters, shapes.entry, key="seq", newest_first=False)
 
 
-@router.post("incidents/{int:number}/acknowledge", auth=permits(Permission.RESPOND))
+@router.post("incidents/{int:number}/acknowledge", auth=permits(Permission.RESPOND), response=schemas.Incident)
 def acknowledge_incident(request: ApiRequest, number: int) -> dict[str, Any]:
     """Say that somebody is on it."""
     lifecycle.acknowledge(_one(request, number, Permission.RESPOND), actor=request.actor)
     return _again(request, number)
 
 
-@router.post("incidents/{int:number}/mitigate", auth=permits(Permission.RESPOND))
+@router.post("incidents/{int:number}/mitigate", auth=permits(Permission.RESPOND), response=schemas.Incident)
 def mitigate_incident(request: ApiRequest, number: int, body: Word | None = None) -> dict[str, Any]:
     """Say that users no longer feel it; the 48-hour clock of the postmortem starts."""
     note = body.note if body else ""
@@ -146,7 +147,7 @@ def mitigate_incident(request: ApiRequest, number: int, body: Word | None = None
     return _again(request, number)
 
 
-@router.post("incidents/{int:number}/resolve", auth=permits(Permission.RESPOND))
+@router.post("incidents/{int:number}/resolve", auth=permits(Permission.RESPOND), response=schemas.Incident)
 def resolve_incident(request: ApiRequest, number: int, body: Word | None = None) -> dict[str, Any]:
     """Say that it is over."""
     note = body.note if body else ""
@@ -154,14 +155,14 @@ def resolve_incident(request: ApiRequest, number: int, body: Word | None = None)
     return _again(request, number)
 
 
-@router.post("incidents/{int:number}/reopen", auth=permits(Permission.RESPOND))
+@router.post("incidents/{int:number}/reopen", auth=permits(Permission.RESPOND), response=schemas.Incident)
 def reopen_incident(request: ApiRequest, number: int, body: Reason) -> dict[str, Any]:
     """Say that it is not over after all, and why."""
     lifecycle.reopen(_one(request, number, Permission.RESPOND), actor=request.actor, reason=body.reason)
     return _again(request, number)
 
 
-@router.post("incidents/{int:number}/severity", auth=permits(Permission.RESPOND))
+@router.post("incidents/{int:number}/severity", auth=permits(Permission.RESPOND), response=schemas.Incident)
 def set_severity(request: ApiRequest, number: int, body: Severity) -> dict[str, Any]:
     """Change the severity: 1 critical to 4 low."""
     incident = _one(request, number, Permission.RESPOND)
@@ -169,7 +170,7 @@ def set_severity(request: ApiRequest, number: int, body: Severity) -> dict[str, 
     return _again(request, number)
 
 
-@router.post("incidents/{int:number}/note", auth=permits(Permission.RESPOND))
+@router.post("incidents/{int:number}/note", auth=permits(Permission.RESPOND), response=schemas.Incident)
 def add_note(request: ApiRequest, number: int, body: Note) -> dict[str, Any]:
     """Write a note on the timeline."""
     incident = _one(request, number, Permission.RESPOND)

@@ -13,12 +13,13 @@ from catalog.permissions import Permission
 from common.errors import NotFound
 from incidents import postmortem_export, postmortems
 from incidents.models import Incident, Postmortem
-from web.api import shapes
+from web.api import schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
 from web.policy import team_object_or_404, visible
 
-router = Router(tags=["postmortems"])
+router = Router(by_alias=True, tags=["postmortems"])
 _ROWS = Postmortem.objects.select_related("incident__team", "owner")
+KINDS = {"md": "text/markdown", "html": "text/html", "json": "application/json"}
 
 
 class PostmortemFilters(Page):
@@ -46,7 +47,9 @@ def _one(request: ApiRequest, number: int, permission: Permission = Permission.S
     )
 
 
-@router.get("postmortems", auth=permits(Permission.SEE, PostmortemFilters))
+@router.get(
+    "postmortems", auth=permits(Permission.SEE, PostmortemFilters), response=schemas.Listed[schemas.PostmortemLine]
+)
 def list_postmortems(request: ApiRequest, filters: Query[PostmortemFilters]) -> dict[str, Any]:
     """Postmortems of your teams, newest first, without their texts."""
     rows = visible(_ROWS.all(), request.actor, team="incident__team")
@@ -55,13 +58,13 @@ def list_postmortems(request: ApiRequest, filters: Query[PostmortemFilters]) -> 
     return listed(rows, filters, shapes.postmortem_line)
 
 
-@router.get("postmortems/{int:number}", auth=permits(Permission.SEE))
+@router.get("postmortems/{int:number}", auth=permits(Permission.SEE), response=schemas.Postmortem)
 def get_postmortem(request: ApiRequest, number: int) -> dict[str, Any]:
     """The postmortem of an incident."""
     return shapes.postmortem(_one(request, number))
 
 
-@router.put("postmortems/{int:number}", auth=permits(Permission.EDIT_POSTMORTEM))
+@router.put("postmortems/{int:number}", auth=permits(Permission.EDIT_POSTMORTEM), response=schemas.Postmortem)
 def save_postmortem(request: ApiRequest, number: int, body: Text) -> dict[str, Any]:
     """Save a text; 409 with the current text when somebody saved since the named edition."""
     found = _one(request, number, Permission.EDIT_POSTMORTEM)
@@ -69,7 +72,7 @@ def save_postmortem(request: ApiRequest, number: int, body: Text) -> dict[str, A
     return shapes.postmortem(_one(request, number))
 
 
-@router.post("postmortems/{int:number}/draft", auth=permits(Permission.EDIT_POSTMORTEM))
+@router.post("postmortems/{int:number}/draft", auth=permits(Permission.EDIT_POSTMORTEM), response=schemas.Postmortem)
 def draft_postmortem(request: ApiRequest, number: int) -> dict[str, Any]:
     """Write the first draft from the incident's timeline."""
     rows = Incident.objects.select_related("team", "service")
@@ -78,7 +81,14 @@ def draft_postmortem(request: ApiRequest, number: int) -> dict[str, Any]:
     return shapes.postmortem(_one(request, number))
 
 
-@router.get("postmortems/{int:number}/export", auth=permits(Permission.SEE, Format))
+_FILE = {"description": "The file.", "content": {kind: {"schema": {"type": "string"}} for kind in KINDS.values()}}
+
+
+@router.get(
+    "postmortems/{int:number}/export",
+    auth=permits(Permission.SEE, Format),
+    openapi_extra={"responses": {200: _FILE}},
+)
 def export_postmortem(request: ApiRequest, number: int, query: Query[Format]) -> HttpResponse:
     """The postmortem as a file: Markdown, printable HTML or JSON."""
     found = _one(request, number)
@@ -88,7 +98,6 @@ def export_postmortem(request: ApiRequest, number: int, query: Query[Format]) ->
         text = json.dumps(postmortem_export.data(found), cls=DjangoJSONEncoder)
     else:
         text = postmortem_export.markdown(found) if query.format == "md" else postmortem_export.html(found)
-    kinds = {"md": "text/markdown", "html": "text/html", "json": "application/json"}
-    response = HttpResponse(text, content_type=f"{kinds[query.format]}; charset=utf-8")
+    response = HttpResponse(text, content_type=f"{KINDS[query.format]}; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="INC-{number}-postmortem.{query.format}"'
     return response

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-from django.http import HttpResponse
-from ninja import Field, Query, Router
+from ninja import Field, Query, Router, Status
 
 from catalog.models import Service, Team
 from catalog.permissions import Permission
@@ -14,11 +13,11 @@ from common.errors import Conflict, Invalid, NotFound
 from incidents.models import Incident
 from runbooks import approvals, runs
 from runbooks.models import OPEN_RUN_STATES, Run, Runbook, StepRun
-from web.api import shapes
+from web.api import schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
 from web.policy import require_recent_for_approval, team_ids, team_object_or_404, team_or_404, visible
 
-router = Router(tags=["runs"])
+router = Router(by_alias=True, tags=["runs"])
 _RUNS = Run.objects.select_related("runbook", "revision", "incident", "service", "team")
 _RUNBOOKS = Runbook.objects.filter(deleted_at__isnull=True).select_related("current", "team", "copy_of")
 
@@ -93,7 +92,7 @@ class Skip(Body):
 
 
 # --- runbooks --------------------------------------------------------------------------------------------------------
-@router.get("runbooks", auth=permits(Permission.SEE, RunbookFilters))
+@router.get("runbooks", auth=permits(Permission.SEE, RunbookFilters), response=schemas.Listed[schemas.Runbook])
 def list_runbooks(request: ApiRequest, filters: Query[RunbookFilters]) -> dict[str, Any]:
     """The shipped runbooks and those of your teams."""
     rows = visible(_RUNBOOKS.all(), request.actor, shared=True)
@@ -104,14 +103,14 @@ def list_runbooks(request: ApiRequest, filters: Query[RunbookFilters]) -> dict[s
     return listed(rows, filters, shapes.runbook, key="slug", newest_first=False)
 
 
-@router.get("runbooks/{str:runbook}", auth=permits(Permission.SEE))
+@router.get("runbooks/{str:runbook}", auth=permits(Permission.SEE), response=schemas.RunbookText)
 def get_runbook(request: ApiRequest, runbook: str) -> dict[str, Any]:
     """One runbook with the text of its published revision."""
     return shapes.runbook_with_text(team_object_or_404(_RUNBOOKS.all(), request.actor, shared=True, slug=runbook))
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
-@router.get("runs", auth=permits(Permission.SEE, RunFilters))
+@router.get("runs", auth=permits(Permission.SEE, RunFilters), response=schemas.Listed[schemas.RunLine])
 def list_runs(request: ApiRequest, filters: Query[RunFilters]) -> dict[str, Any]:
     """Runs of your teams, newest first, without their steps."""
     rows = visible(_RUNS.all(), request.actor)
@@ -128,8 +127,8 @@ def list_runs(request: ApiRequest, filters: Query[RunFilters]) -> dict[str, Any]
     return listed(rows, filters, shapes.run_line)
 
 
-@router.post("runs", auth=permits(Permission.RUN), response={201: object})
-def start_run(request: ApiRequest, body: NewRun) -> HttpResponse:
+@router.post("runs", auth=permits(Permission.RUN), response={200: schemas.Started, 201: schemas.Started})
+def start_run(request: ApiRequest, body: NewRun) -> Status[Any]:
     """Start a runbook, or join the run that is at work on the same service; `decision` says which."""
     books = _RUNBOOKS.all()
     runbook = team_object_or_404(books, request.actor, permission=Permission.RUN, shared=True, slug=body.runbook)
@@ -142,7 +141,7 @@ def start_run(request: ApiRequest, body: NewRun) -> HttpResponse:
     if started.run is None:
         raise Conflict("The runbook is at work already, and it says to skip.", fix="Wait for that run to end.")
     shown = shapes.run(team_object_or_404(_RUNS.all(), request.actor, pk=started.run.pk))
-    return shapes.created({**shown, "decision": started.decision}, status=200 if started.decision == "joined" else 201)
+    return Status(200 if started.decision == "joined" else 201, {**shown, "decision": started.decision})
 
 
 def _team_of(request: ApiRequest, body: NewRun, runbook: Runbook, incident: Incident | None) -> Team:
@@ -170,27 +169,27 @@ def _shown(request: ApiRequest, run_id: UUID) -> dict[str, Any]:
     return shapes.run(_run(request, run_id))
 
 
-@router.get("runs/{uuid:run_id}", auth=permits(Permission.SEE))
+@router.get("runs/{uuid:run_id}", auth=permits(Permission.SEE), response=schemas.Run)
 def get_run(request: ApiRequest, run_id: UUID) -> dict[str, Any]:
     """One run with its steps."""
     return _shown(request, run_id)
 
 
-@router.post("runs/{uuid:run_id}/cancel", auth=permits(Permission.RUN))
+@router.post("runs/{uuid:run_id}/cancel", auth=permits(Permission.RUN), response=schemas.Run)
 def cancel_run(request: ApiRequest, run_id: UUID, body: Why | None = None) -> dict[str, Any]:
     """End a run; nothing new is started."""
     runs.cancel(_run(request, run_id, Permission.RUN), actor=request.actor, reason=body.reason if body else "")
     return _shown(request, run_id)
 
 
-@router.post("runs/{uuid:run_id}/pause", auth=permits(Permission.RUN))
+@router.post("runs/{uuid:run_id}/pause", auth=permits(Permission.RUN), response=schemas.Run)
 def pause_run(request: ApiRequest, run_id: UUID, body: Why | None = None) -> dict[str, Any]:
     """Start no further step for now."""
     runs.pause(_run(request, run_id, Permission.RUN), actor=request.actor, reason=body.reason if body else "")
     return _shown(request, run_id)
 
 
-@router.post("runs/{uuid:run_id}/resume", auth=permits(Permission.RUN))
+@router.post("runs/{uuid:run_id}/resume", auth=permits(Permission.RUN), response=schemas.Run)
 def resume_run(request: ApiRequest, run_id: UUID, body: Why | None = None) -> dict[str, Any]:
     """Go on after a pause."""
     runs.resume(_run(request, run_id, Permission.RUN), actor=request.actor, reason=body.reason if body else "")
@@ -205,7 +204,12 @@ def _step(request: ApiRequest, run_id: UUID, step: str, item: int, permission: P
     return found
 
 
-@router.post("runs/{uuid:run_id}/steps/{str:step}/approve", auth=permits(Permission.APPROVE, StepQuery))
+@router.post(
+    "runs/{uuid:run_id}/steps/{str:step}/approve",
+    auth=permits(Permission.APPROVE, StepQuery),
+    response=schemas.Run,
+    openapi_extra={"x-people-only": True},
+)
 def approve_step(
     request: ApiRequest, run_id: UUID, step: str, body: Approve, query: Query[StepQuery]
 ) -> dict[str, Any]:
@@ -216,7 +220,12 @@ def approve_step(
     return _shown(request, run_id)
 
 
-@router.post("runs/{uuid:run_id}/steps/{str:step}/reject", auth=permits(Permission.APPROVE, StepQuery))
+@router.post(
+    "runs/{uuid:run_id}/steps/{str:step}/reject",
+    auth=permits(Permission.APPROVE, StepQuery),
+    response=schemas.Run,
+    openapi_extra={"x-people-only": True},
+)
 def reject_step(request: ApiRequest, run_id: UUID, step: str, body: Reject, query: Query[StepQuery]) -> dict[str, Any]:
     """Say no, with a reason; nothing is applied."""
     found = _step(request, run_id, step, query.item, Permission.APPROVE)
@@ -224,7 +233,9 @@ def reject_step(request: ApiRequest, run_id: UUID, step: str, body: Reject, quer
     return _shown(request, run_id)
 
 
-@router.post("runs/{uuid:run_id}/steps/{str:step}/answer", auth=permits(Permission.ANSWER, StepQuery))
+@router.post(
+    "runs/{uuid:run_id}/steps/{str:step}/answer", auth=permits(Permission.ANSWER, StepQuery), response=schemas.Run
+)
 def answer_step(request: ApiRequest, run_id: UUID, step: str, body: Answer, query: Query[StepQuery]) -> dict[str, Any]:
     """Answer a manual step (`fields`), or a step that waits for a decision."""
     found = _step(request, run_id, step, query.item, Permission.ANSWER)
@@ -239,14 +250,16 @@ def answer_step(request: ApiRequest, run_id: UUID, step: str, body: Answer, quer
     return _shown(request, run_id)
 
 
-@router.post("runs/{uuid:run_id}/steps/{str:step}/rerun", auth=permits(Permission.RUN, StepQuery))
+@router.post("runs/{uuid:run_id}/steps/{str:step}/rerun", auth=permits(Permission.RUN, StepQuery), response=schemas.Run)
 def rerun_step(request: ApiRequest, run_id: UUID, step: str, query: Query[StepQuery]) -> dict[str, Any]:
     """Do a check again."""
     runs.rerun(_step(request, run_id, step, query.item, Permission.RUN), actor=request.actor)
     return _shown(request, run_id)
 
 
-@router.post("runs/{uuid:run_id}/steps/{str:step}/skip", auth=permits(Permission.ANSWER, StepQuery))
+@router.post(
+    "runs/{uuid:run_id}/steps/{str:step}/skip", auth=permits(Permission.ANSWER, StepQuery), response=schemas.Run
+)
 def skip_step(request: ApiRequest, run_id: UUID, step: str, body: Skip, query: Query[StepQuery]) -> dict[str, Any]:
     """Count a step as skipped, with a reason."""
     found = _step(request, run_id, step, query.item, Permission.ANSWER)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from django.http import HttpResponse
-from ninja import Field, Query, Router
+from ninja import Field, Query, Router, Status
 
 from catalog import changes
 from catalog.models import Change, Service
 from catalog.permissions import Permission
 from common import clock
 from common.errors import Invalid
-from web.api import shapes
+from web.api import schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
 from web.policy import team_object_or_404, team_or_404, visible
 
-router = Router(tags=["services"])
+router = Router(by_alias=True, tags=["services"])
 ChangeKind = Literal["code", "model", "prompt", "data_pipeline", "library_hardware", "upstream"]
 _ROWS = Service.objects.select_related("team", "default_owner").prefetch_related(
     "depends_on", "signals__connection", "versions"
@@ -54,7 +53,7 @@ class NewChange(Body):
     occurred_at: datetime | None = None
 
 
-@router.get("services", auth=permits(Permission.SEE, ServiceFilters))
+@router.get("services", auth=permits(Permission.SEE, ServiceFilters), response=schemas.Listed[schemas.Service])
 def list_services(request: ApiRequest, filters: Query[ServiceFilters]) -> dict[str, Any]:
     """Services of your teams, by name."""
     rows = visible(_ROWS.all(), request.actor)
@@ -63,13 +62,13 @@ def list_services(request: ApiRequest, filters: Query[ServiceFilters]) -> dict[s
     return listed(rows, filters, shapes.service, key="slug", newest_first=False)
 
 
-@router.get("services/{slug:service}", auth=permits(Permission.SEE))
+@router.get("services/{slug:service}", auth=permits(Permission.SEE), response=schemas.Service)
 def get_service(request: ApiRequest, service: str) -> dict[str, Any]:
     """One service with its signals and versions."""
     return shapes.service(team_object_or_404(_ROWS.all(), request.actor, slug=service))
 
 
-@router.get("changes", auth=permits(Permission.SEE, ChangeFilters))
+@router.get("changes", auth=permits(Permission.SEE, ChangeFilters), response=schemas.Listed[schemas.Change])
 def list_changes(request: ApiRequest, filters: Query[ChangeFilters]) -> dict[str, Any]:
     """What was changed, newest received first."""
     rows = visible(Change.objects.select_related("team", "service"), request.actor)
@@ -80,8 +79,8 @@ def list_changes(request: ApiRequest, filters: Query[ChangeFilters]) -> dict[str
     return listed(rows, filters, shapes.change)
 
 
-@router.post("changes", auth=permits(Permission.RESPOND), response={201: object})
-def tell_change(request: ApiRequest, body: NewChange) -> HttpResponse:
+@router.post("changes", auth=permits(Permission.RESPOND), response={200: schemas.Change, 201: schemas.Change})
+def tell_change(request: ApiRequest, body: NewChange) -> Status[Any]:
     """Tell a change; the same `external_id` again changes the one told before and answers 200."""
     service = None
     if body.service:
@@ -103,4 +102,4 @@ def tell_change(request: ApiRequest, body: NewChange) -> HttpResponse:
         occurred_at=body.occurred_at or clock.now(),
         **body.model_dump(exclude={"team", "service", "occurred_at"}),
     )
-    return shapes.created(shapes.change(change), status=201 if new else 200)
+    return Status(201 if new else 200, shapes.change(change))

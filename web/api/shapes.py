@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.serializers.json import DjangoJSONEncoder
-from django.http import HttpResponse, JsonResponse
 
 from catalog.models import Change, Service
 from incidents.models import ActionItem, Alert, Delivery, Evidence, Incident, Postmortem, TimelineEntry
@@ -19,11 +17,6 @@ Shape = dict[str, Any]
 def link(path: str) -> str:
     """The absolute address of a page, made from BACKSTOP_BASE_URL and never from the request."""
     return f"{settings.BASE_URL}{path}"
-
-
-def created(shape: Shape, *, status: int = 201) -> HttpResponse:
-    """The answer to a POST that made something: 201, and the thing."""
-    return JsonResponse(shape, status=status, encoder=DjangoJSONEncoder)
 
 
 def delivery(row: Delivery) -> Shape:

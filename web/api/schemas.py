@@ -1,0 +1,309 @@
+"""What the API answers, field by field: the shapes of web/api/shapes.py as the OpenAPI document tells them.
+
+Fields are only ever added. tests/web/test_openapi.py holds every answer against this file.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any, Generic, TypeVar
+
+from ninja import Field, Schema
+
+Row = TypeVar("Row")
+
+
+class Problem(Schema):
+    """Any error (RFC 9457): `detail` says what and why, `fix` what to do next, `code` is a word for programs."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    fix: str
+    request_id: str
+    fields: dict[str, str] | None = Field(
+        None, description="What is wrong with which field, where fields are at fault."
+    )
+
+
+class Listed(Schema, Generic[Row]):
+    """One page of a list; `next` goes into `?cursor=` for the page after."""
+
+    items: list[Row]
+    next: str | None
+
+
+class Delivery(Schema):
+    """An accepted webhook and what became of it; `alerts` are normalized."""
+
+    id: str
+    source: str
+    endpoint: str
+    team: str
+    status: str
+    kind: str | None
+    reason: str
+    received_at: datetime
+    processed_at: datetime | None
+    size: int
+    attempts: int
+    event_id: str
+    alerts: list[dict[str, Any]]
+    notes: list[Any]
+
+
+class Alert(Schema):
+    """An alert in its present episode."""
+
+    id: str
+    source: str
+    endpoint: str
+    team: str
+    status: str
+    severity: str
+    title: str
+    description: str
+    service: str | None
+    environment: str | None
+    labels: dict[str, Any]
+    links: list[Any]
+    dedup_key: str
+    episode: int
+    starts_at: datetime
+    ends_at: datetime | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+    seen_count: int
+    incident: int | None
+
+
+class Incident(Schema):
+    """An incident without its timeline."""
+
+    number: int
+    key: str
+    title: str
+    summary: str
+    type: str
+    severity: int
+    state: str
+    team: str
+    service: str | None
+    unrouted: bool
+    is_drill: bool
+    commander: str | None
+    declared_by: str
+    started_at: datetime
+    onset_at: datetime | None
+    detected_at: datetime
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    mitigated_at: datetime | None
+    resolved_at: datetime | None
+    closed_at: datetime | None
+    version: int
+    url: str
+
+
+class Entry(Schema):
+    """One entry of a timeline with the evidence that it cites."""
+
+    seq: int
+    at: datetime
+    recorded_at: datetime
+    kind: str
+    actor: str
+    role: str
+    text: str
+    data: dict[str, Any]
+    evidence: list[str]
+    pinned: bool
+    supersedes: int | None
+    hash: str
+
+
+class Signal(Schema):
+    """A named measurement of a service."""
+
+    name: str
+    connection: str
+    query: str
+    unit: str
+    worse: str
+
+
+class Version(Schema):
+    """A version of a service's model."""
+
+    version: str
+    state: str
+    served_from: datetime | None
+    served_to: datetime | None
+
+
+class Service(Schema):
+    """A looked-after service."""
+
+    slug: str
+    title: str
+    description: str
+    team: str
+    tier: int
+    default_owner: str | None
+    dashboard_url: str | None
+    depends_on: list[str]
+    signals: list[Signal]
+    versions: list[Version]
+    url: str
+
+
+class Change(Schema):
+    """Something that was changed."""
+
+    id: str
+    team: str
+    service: str | None
+    kind: str
+    summary: str
+    subject: str
+    version: str
+    author: str
+    environment: str
+    link: str | None
+    labels: dict[str, Any]
+    source: str
+    occurred_at: datetime
+    received_at: datetime
+
+
+class Runbook(Schema):
+    """A runbook; `type` is the kind of incident that it is for."""
+
+    id: str
+    title: str
+    type: str
+    team: str | None
+    enabled: bool
+    revision: int | None
+    published_at: datetime | None
+    url: str
+
+
+class RunbookText(Runbook):
+    """The same with the YAML of the published revision."""
+
+    text: str | None
+
+
+class Asked(Schema):
+    """What a step that waits for approval asks; `digest` goes into approve and reject."""
+
+    digest: str
+    needed: int
+    principals: list[str] = Field(alias="from")
+    four_eyes: bool
+    message: str
+    preview: dict[str, Any]
+    new_fact: str | None
+    requested_at: datetime
+    due_at: datetime
+
+
+class Step(Schema):
+    """A step of a run."""
+
+    id: str
+    item: int
+    kind: str
+    provider: str | None
+    name: str
+    phase: str
+    state: str
+    blocked_on: str | None
+    verdict: str | None
+    reason: str | None
+    summary: str
+    value: Any
+    result: Any
+    attempts: int
+    due_at: datetime | None
+    evidence: str | None
+    approval: Asked | None
+
+
+class RunLine(Schema):
+    """A run without its steps."""
+
+    id: str
+    runbook: str
+    revision: int
+    state: str
+    stop_reason: str
+    outcome: str | None
+    phase: str
+    incident: int | None
+    service: str | None
+    team: str
+    inputs: dict[str, Any]
+    diagnosis: dict[str, Any]
+    warning: str
+    started_by: str
+    created_at: datetime
+    ended_at: datetime | None
+    version: int
+    url: str
+
+
+class Run(RunLine):
+    """A run with its steps, in order."""
+
+    steps: list[Step]
+
+
+class Started(Run):
+    """What a start came to: `started`, `queued` or `joined`, and the run."""
+
+    decision: str
+
+
+class PostmortemLine(Schema):
+    """A postmortem without its text."""
+
+    incident: int
+    state: str
+    owner: str | None
+    edition: int
+    clock_started_at: datetime
+    due_at: datetime
+    drafted_at: datetime | None
+    published_at: datetime | None
+    url: str
+
+
+class Postmortem(PostmortemLine):
+    """A postmortem with its text; `edition` is what a change must name."""
+
+    body: str
+    whys: list[Any]
+
+
+class ActionItem(Schema):
+    """What will be done so that it does not happen again."""
+
+    id: str
+    incident: int
+    team: str
+    title: str
+    kind: str
+    priority: int
+    owner: str
+    due_on: date
+    state: str
+    closing_check: str
+    rule: str | None
+    evidence: list[str]
+    reason: str | None
+    created_at: datetime
+    done_at: datetime | None

@@ -279,7 +279,7 @@ def _verification(facts: Facts) -> list[str]:
         stopped = [entry for entry in facts.entries if entry.kind == "alert" and entry.at > effects[-1].at]
         ended = [entry for entry in facts.entries if entry.kind == "run" and entry.data.get("outcome")]
         found += [line(facts, entry) for entry in (*stopped[-1:], *ended[-1:])]
-    if rows and rows[-1].verdict == "pass":
+    if rows and all(row.verdict == "pass" for row in rows):
         return found
     return [*found, "**On-call:** which measurement shows that it is over, and since when?"]
 
@@ -313,7 +313,6 @@ def _declined(facts: Facts, item: ActionItem) -> str:
 
 def _evidence_row(facts: Facts, row: Evidence) -> dict[str, str]:
     """Where a piece of evidence comes from; what a check says stands above, what others say stands here."""
-    window = f"{utc(row.window_from, '%H:%M')}–{utc(row.window_to, '%H:%M')}" if row.window_from else ""
     words = WORDS if row.kind in ("check", "recheck") else _DONE if row.kind == "effect" else {}
     return {
         "key": f"[{row.key}]",
@@ -321,10 +320,17 @@ def _evidence_row(facts: Facts, row: Evidence) -> dict[str, str]:
         "word": words.get(row.verdict, row.kind),
         "said": "" if words is WORDS else escaped(facts.without_names(row.summary)),
         "query": code(row.query[:300]),
-        "window": window,
+        "window": _window(row),
         "source": escaped(row.source),
         "hash": row.sha256[:12],
     }
+
+
+def _window(row: Evidence) -> str:
+    if row.window_from is None or row.window_to is None:
+        return ""
+    form = "%H:%M" if row.window_from.date() == row.window_to.date() else "%m-%d %H:%M"
+    return f"{utc(row.window_from, form)} to {utc(row.window_to, form)}"
 
 
 def _marks(references: Iterable[str]) -> str:

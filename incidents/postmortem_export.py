@@ -11,18 +11,19 @@ from incidents.texts import utc
 
 
 def markdown(postmortem: Postmortem) -> str:
-    """The text as it is, with a foot that says which edition it is."""
-    return f"{postmortem.body.rstrip()}\n\n---\n\n{_foot(postmortem)}\n"
+    """The text as it is, with a remark at its foot that says which edition it is."""
+    return f"{postmortem.body.rstrip()}\n\n<!-- {_foot(postmortem)} -->\n"
 
 
-def html(postmortem: Postmortem) -> str:
-    """A whole page to print or keep: no scripts, no styles but /static/print.css, safe HTML only."""
+def html(postmortem: Postmortem, *, css: str = "") -> str:
+    """A whole page to print or keep, safe HTML only: no scripts, styles by /static/print.css or, for a file, `css`."""
+    styles = f"<style>\n{css}</style>" if css else '<link rel="stylesheet" href="/static/print.css">'
     title = _html.escape(f"{postmortem.incident.key} postmortem")
     body = _markdown.to_html(postmortem.body) if postmortem.body else "<p>There is no text yet.</p>"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<title>{title}</title>\n<link rel="stylesheet" href="/static/print.css">\n</head>\n'
+        f"<title>{title}</title>\n{styles}\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n<footer><p>{_html.escape(_foot(postmortem))}</p></footer>\n</body>\n</html>\n"
     )
 

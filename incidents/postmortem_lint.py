@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from catalog.models import User
-from incidents.citations import ROLES, section, unsupported_sentences
+from incidents.citations import ROLES, references, section, unsupported_sentences
 
 # Advice may stay; an error keeps a postmortem out of review unless somebody gives a reason.
 ERROR, ADVICE = "error", "advice"
@@ -237,7 +237,8 @@ def _structure(text: str, place: _Places) -> Iterator[Finding]:
             "The five whys cite no evidence.",
             "Cite at least one number such as [E12], or measure first.",
         )
-    for sentence in dict.fromkeys(unsupported_sentences(text)):
+    # A text that cites nothing at all comes from elsewhere, where there is nothing to cite.
+    for sentence in dict.fromkeys(unsupported_sentences(text) if references(text) else []):
         offset = text.find(sentence[:40])
         line, column = place.of(max(offset, 0))
         yield Finding(

@@ -27,11 +27,12 @@ FAULTS = [
     ("PM08", "**On-call:** why did the engineer approve it?"),
     ("PM08", "**On-call:** who deployed it?"),
     ("PM09", "## Five whys\n\nIt was detected late [T1].\n"),
-    ("PM10", "It got better."),
+    ("PM10", "It fell [E1]. It got better."),
     ("PM11", "The root cause was v43 [E1]."),
 ]
 FINE = [
     "The job failed to start [E1].",
+    "A postmortem from elsewhere. It cites nothing.",
     "The metric did not move [E2].",
     "412 of 9,000 users saw errors [E1].",
     "They mark it as done [T1].",
@@ -57,6 +58,11 @@ def test_it_leaves_alone(text: str) -> None:
 
 def test_it_only_advises_inside_quotations() -> None:
     (found,) = postmortem_lint.findings("The chat says “we should have rolled back” [E1].", names=NAMES)
+    assert found.severity == postmortem_lint.ADVICE
+
+
+def test_it_only_advises_inside_the_quotation_of_an_approval() -> None:
+    (found,) = postmortem_lint.findings("The on-call approved it: «obviously right» [E1].", names=NAMES)
     assert found.severity == postmortem_lint.ADVICE
 
 

@@ -436,7 +436,7 @@ def test_it_is_given_to_members_only(team: Team) -> None:
 def test_it_exports(moved_clock: Clock) -> None:
     story = Story()
     made = postmortems.draft(story.incident, actor=story.actor)
-    assert postmortem_export.markdown(made).endswith(f"{story.incident.key}, edition 1, draft\n")
+    assert postmortem_export.markdown(made).endswith(f"<!-- {story.incident.key}, edition 1, draft -->\n")
     page = postmortem_export.html(made)
     assert '<link rel="stylesheet" href="/static/print.css">' in page
     assert "<script" not in page
@@ -453,6 +453,39 @@ def test_it_drafts_and_exports_from_the_command_line(moved_clock: Clock) -> None
     call_command("postmortem", "export", str(story.incident.number), "--format", "json", stdout=out)
     assert "edition 1" in out.getvalue()
     assert json.loads(out.getvalue().partition("\n")[2])["incident"] == story.incident.key
+
+
+def test_it_exports_a_page_that_needs_no_server(moved_clock: Clock) -> None:
+    story, out = Story(), StringIO()
+    postmortems.draft(story.incident, actor=story.actor)
+    call_command("postmortem", "export", str(story.incident.number), "--format", "html", stdout=out)
+    assert "<style>" in out.getvalue()
+    assert "/static/" not in out.getvalue()
+
+
+def test_it_says_that_it_makes_no_pdf(moved_clock: Clock) -> None:
+    story, said = Story(), StringIO()
+    postmortems.draft(story.incident, actor=story.actor)
+    with pytest.raises(SystemExit) as caught:
+        call_command("postmortem", "export", str(story.incident.number), "--format", "pdf", stderr=said)
+    assert caught.value.code == 2
+    assert "export as html and print it" in said.getvalue()
+
+
+def test_its_own_export_passes_the_lint(moved_clock: Clock, tmp_path: Path) -> None:
+    story, file, out = Story(), tmp_path / "draft.md", StringIO()
+    file.write_text(postmortem_export.markdown(postmortems.draft(story.incident, actor=story.actor)))
+    call_command("postmortem", "lint", str(file), stdout=out)
+    assert out.getvalue().endswith("to consider\n")
+    assert "PM10" not in out.getvalue()
+
+
+def test_it_asks_whether_it_is_over_while_one_check_could_not_tell(moved_clock: Clock) -> None:
+    story = Story()
+    make_check(story.incident, "Accuracy is too noisy.", verdict="inconclusive", phase="verify")
+    make_check(story.incident, "Errors are quiet.", verdict="pass", phase="verify")
+    verified = citations.section(postmortems.draft(story.incident, actor=ENGINE).body, "Verification") or ""
+    assert "which measurement shows that it is over" in verified
 
 
 def test_it_lints_a_file(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from common.errors import DomainError, NotFound
 from incidents import postmortem_export, postmortem_lint, postmortems
 from incidents.models import Incident
 
+PRINT_CSS = Path(__file__).parents[2] / "static/print.css"
+
 
 class Command(BaseCommand):
-    """Exit codes: 0 clean, 1 findings, 2 wrong use."""
+    """Exit codes: 0 clean or advice only, 1 something to change, 2 wrong use."""
 
     help = "Check, draft or export a postmortem."
     requires_system_checks: list[str] = []
@@ -62,8 +64,8 @@ class Command(BaseCommand):
             for one in found:
                 place = f"{options['file']}:{one.line}:{one.column}"
                 self.stdout.write(f"{place}: {one.severity} {one.code} {one.message} {one.fix}")
-            self.stdout.write(f"{len(found)} findings" if found else "clean")
-        if found:
+            self.stdout.write(_count(found))
+        if postmortem_lint.blocking(found):
             sys.exit(1)
 
     def _draft(self, options: dict[str, Any]) -> None:
@@ -78,9 +80,17 @@ class Command(BaseCommand):
             sys.exit(2)
         if options["format"] == "json":
             self.stdout.write(json.dumps(postmortem_export.data(found), ensure_ascii=False, indent=2))
+        elif options["format"] == "html":
+            # A file has no server beside it, so its styles come along.
+            self.stdout.write(postmortem_export.html(found, css=PRINT_CSS.read_text("utf-8")), ending="")
         else:
-            made = postmortem_export.html(found) if options["format"] == "html" else postmortem_export.markdown(found)
-            self.stdout.write(made, ending="")
+            self.stdout.write(postmortem_export.markdown(found), ending="")
+
+
+def _count(found: list[postmortem_lint.Finding]) -> str:
+    errors = len(postmortem_lint.blocking(found))
+    advice = f"{len(found) - errors} to consider" if len(found) > errors else ""
+    return ", ".join(part for part in (f"{errors} to change" if errors else "", advice) if part) or "clean"
 
 
 def _incident(number: str) -> Incident:

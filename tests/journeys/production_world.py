@@ -23,19 +23,18 @@ hypotheses:
   model_regression:
     title: The serving version is worse than the previous one
     evidence:
-      accuracy_now: {fail: 3, pass: -3}
-      serving_vs_previous: {fail: 5, pass: -5}
+      accuracy_now: {fail: 4, pass: -4}
+      failing_requests: {pass: 1, fail: -1}
 phases:
   measure:
     - id: accuracy_now
       name: Is live accuracy lower than before?
       check: metric.compare
       with: {signal: accuracy, window: 30m}
-  triage:
-    - id: serving_vs_previous
-      name: Is the serving version worse on the same questions?
-      check: eval.compare
-      with: {old: previous, new: serving}
+    - id: failing_requests
+      name: Do more requests fail than before?
+      check: metric.compare
+      with: {signal: error_rate, window: 30m}
   remediate:
     - id: roll_back
       name: Let the previous version serve again

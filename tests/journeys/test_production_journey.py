@@ -81,6 +81,15 @@ class Site:
         """Rows of the set-up's database."""
         return self.database.execute(query, values).fetchall()
 
+    def wait_for(self, true: Callable[[], Any], *, seconds: float) -> Any:
+        """The first true answer; what the steps have come to, if there is none."""
+        end = time.monotonic() + seconds
+        while not (found := true()):
+            told = self.rows("SELECT step, state, blocked_on, verdict FROM runbooks_steprun ORDER BY position")
+            assert time.monotonic() < end, str(told)
+            time.sleep(0.2)
+        return found
+
     def get(self, path: str) -> Any:
         """What the API says."""
         answer = self.program.get(path)
@@ -97,15 +106,6 @@ class Site:
         return answer.text
 
 
-def wait_for(true: Callable[[], Any], *, seconds: float, what: str) -> Any:
-    """The first true answer."""
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.2)
-    return found
-
-
 @pytest.fixture
 def drill() -> Iterator[DrillServer]:
     """A simulated rag-chat whose new version is worse since twelve minutes."""
@@ -116,14 +116,14 @@ def drill() -> Iterator[DrillServer]:
 
 
 class Relay:
-    """The way to the simulated service; the first metrics and the first change of a flag come back late.
+    """The way to the simulated service; the first metrics of both checks and the change of the flag come back late.
 
     The service has done by then what it was asked, so a worker killed meanwhile leaves it in doubt.
     """
 
     def __init__(self, drill: DrillServer) -> None:
         self.drill = drill
-        self.late = {"POST": 6.0, "PUT": 6.0}
+        self.late = {"metrics": [6.0, 6.0], "PUT": [6.0]}
 
     def answer(self, asked: web.Asked) -> web.Reply:
         """Pass a request on and its answer back."""
@@ -135,8 +135,8 @@ class Relay:
             content=None if is_read else asked.body,
             headers={k: v for k, v in asked.headers.items() if k in ("content-type", "idempotency-key")},
         )
-        late = 0.0 if asked.path == "/v1/predict" else self.late.pop(asked.method, 0.0)
-        return web.Reply(passed.content, status=passed.status_code, hang=late)
+        late = self.late.get("metrics" if asked.path.startswith("/api/v1/query") else asked.method)
+        return web.Reply(passed.content, status=passed.status_code, hang=late.pop() if late else 0.0)
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_one_effect_although_workers_die_and_redis_forgets(site: Site, drill: Dr
     labels = {"kind": "production_journey"}
     fired = alerting.fire(drill.world, site.doors["hook"], status="firing", kind="", severity="critical", labels=labels)
     assert fired["status"] == 202
-    site.kill_worker(wait_for(lambda: site.holder("accuracy_now"), seconds=30, what="a look at the metrics"))
+    site.kill_worker(site.wait_for(lambda: site.holder("accuracy_now"), seconds=30))
 
     # A person opens the link, and a page's stream tells of what happens.
     site.post_form(site.doors["link"])
@@ -177,23 +177,20 @@ def test_one_effect_although_workers_die_and_redis_forgets(site: Site, drill: Dr
     tell_by_stream(site, number)
 
     # The run asks; the person approves; Redis forgets everything, and the worker that turns the flag is killed.
-    asked = wait_for(
-        lambda: site.rows("SELECT uuid, digest FROM runbooks_approvalrequest WHERE state = 'open'"),
-        seconds=90,
-        what="a request for approval",
-    )
+    open_requests = "SELECT uuid, digest FROM runbooks_approvalrequest WHERE state = 'open'"
+    asked = site.wait_for(lambda: site.rows(open_requests), seconds=90)
     assert drill.world.flag("chat-model") == "v43"
     page = f"/approvals/{asked[0][0]}"
     assert "v42" in site.person.get(page).text
     site.post_form(page, digest=asked[0][1], decision="approve", typed="v42", note="")
     redis.Redis.from_url(site.env["BACKSTOP_REDIS_URL"]).flushall()
-    site.kill_worker(wait_for(lambda: site.holder("roll_back"), seconds=30, what="the rollback"))
+    site.kill_worker(site.wait_for(lambda: site.holder("roll_back"), seconds=30))
 
     def ended() -> Any:
         [run] = site.get("runs")["items"]
         return run if run["state"] not in ("queued", "active", "stopping") else None
 
-    run = wait_for(ended, seconds=60, what="the end of the run")
+    run = site.wait_for(ended, seconds=60)
     assert (run["state"], run["outcome"]) == ("finished", "resolved"), site.get(f"runs/{run['id']}")
     assert drill.world.flag("chat-model") == "v42"
     assert drill.world.flag_version("chat-model") == changes_before + 1

@@ -24,14 +24,18 @@ OUTCOMES = {
 
 def begin(run: Run, *, reason: str, now: datetime, actor: Actor = ENGINE, ends: str = "finished") -> None:
     """R4: from now on nothing new is started; open steps are asked to end. `ends` is the state it will end in."""
+    # One that is queued never held its key, so it ends without passing through a state that does.
+    through = "queued" if run.state == "queued" else "stopping"
     changed = Run.objects.filter(pk=run.pk, state__in=["queued", "active", "paused"]).update(
-        state="stopping", ends_as=ends, stop_reason=reason[:300]
+        state=through, ends_as=ends, stop_reason=reason[:300]
     )
     if not changed:
         return
-    run.state, run.ends_as, run.stop_reason = "stopping", ends, reason[:300]
+    run.state, run.ends_as, run.stop_reason = through, ends, reason[:300]
     run.steps.exclude(state__in=["settled", "cancelled"]).update(cancel_requested=True)
     transitions.event(run, "R4", now=now, state="stopping", actor=actor, text=reason)
+    if run.state == "queued":
+        go_on(run, list(run.steps.all()), now=now)
 
 
 def go_on(run: Run, steps: list[StepRun], *, now: datetime) -> None:
@@ -109,7 +113,7 @@ def _end(run: Run, *, now: datetime) -> None:
         found = run.steps.filter(phase="verify", state="settled").values_list("verdict", flat=True)
         verify = verdicts.worst(list(found))
         outcome = verdicts.outcome(verify=verify, stopped_early=bool(reason), confirmed_effects=confirmed.count())
-    Run.objects.filter(pk=run.pk, state="stopping").update(state=ends, outcome=outcome, ended_at=now)
+    Run.objects.filter(pk=run.pk, state__in=["queued", "stopping"]).update(state=ends, outcome=outcome, ended_at=now)
     run.state, run.outcome, run.ended_at = ends, outcome, now
     transitions.event(run, "R5", now=now, state=ends, text=outcome or reason)
     told = f"{outcome.replace('_', ' ')}: {OUTCOMES[outcome]}" if outcome else ends

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 
 from catalog.actors import ENGINE
 from common import background, clock
@@ -80,16 +80,22 @@ def run_pending(worker: str, queues: tuple[str, ...], older_than: float) -> int:
         for pk in jobs.due(now, asked_before=limit):
             jobs.work(pk)
             done += 1
-    ready = StepRun.objects.filter(state="ready", ready_at__lt=limit, queue__in=queues).order_by("ready_at")
+    ready = _claimable().filter(ready_at__lt=limit, queue__in=queues).order_by("ready_at")
     for pk in list(ready.values_list("pk", flat=True)[:20]):
         execution.execute(pk, worker)
         done += 1
     return done
 
 
+def _claimable() -> QuerySet[StepRun]:
+    """What is ready and may be taken up by this process: what paused runs keep back must not crowd out the rest."""
+    mine = [*CHECKS.names(), *ACTIONS.names()]
+    return StepRun.objects.filter(state="ready", run__state__in=["active", "stopping"], provider__in=mine)
+
+
 def _publish_ready(now: datetime) -> None:
     """Rows in `ready` are the outbox: a lost hint is sent again."""
-    stale = StepRun.objects.filter(state="ready", published_at__lt=now - REPUBLISH).order_by("published_at")[:BATCH]
+    stale = _claimable().filter(published_at__lt=now - REPUBLISH).order_by("published_at")[:BATCH]
     for step in list(stale):
         StepRun.objects.filter(pk=step.pk, state="ready").update(published_at=now)
         background.hint("runbooks.execute", step.queue, step.pk)

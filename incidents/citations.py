@@ -19,6 +19,9 @@ ROLES = (
     "Team admin",
 )
 _REFERENCE = re.compile(r"(?<!\\)\[([ET])(\d{1,7})\](?!\()")
+_CODE_OR_REFERENCE = re.compile(
+    r"(?ms:^\s*(?P<fence>```|~~~).*?^\s*(?P=fence))|`[^`\n]*`|(?<!\\)\[(?P<kind>[ET])(?P<number>\d{1,7})\](?!\()"
+)
 _ENDS_CITED = re.compile(r"(?<!\\)\[[ET]\d{1,7}\][.!?:)*_\s]*$")
 _ASKS = re.compile(rf"^[\s*_]*(?:{'|'.join(ROLES)})[*_]*:", re.IGNORECASE)
 _QUESTION = re.compile(rf"^[\s*_]*({'|'.join(ROLES)})[*_]*:[*_]*\s*(.+)$")
@@ -78,6 +81,18 @@ def unsupported_sentences(markdown: str) -> list[str]:
             if not (_ENDS_CITED.search(sentence) or (asks and _ENDS_ASKING.search(sentence)))
         ]
     return found
+
+
+def linked(markdown: str, incident: int) -> str:
+    """The text with each reference as a link to its evidence or its entry; code is left as it is."""
+
+    def link(match: re.Match[str]) -> str:
+        if not match["number"]:
+            return match.group()
+        place = f"/evidence/{match['number']}" if match["kind"] == "E" else f"#t-{match['number']}"
+        return f"[\\[{match['kind']}{match['number']}\\]](/incidents/{incident}{place})"
+
+    return _CODE_OR_REFERENCE.sub(link, markdown)
 
 
 def open_questions(markdown: str) -> list[tuple[int, str, str]]:

@@ -24,7 +24,8 @@ def html(postmortem: Postmortem, *, css: str = "") -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n{styles}\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n<footer><p>{_html.escape(_foot(postmortem))}</p></footer>\n</body>\n</html>\n"
+        f'<body>\n<main class="paper">\n{body}\n</main>\n'
+        f"<footer><p>{_html.escape(_foot(postmortem))}</p></footer>\n</body>\n</html>\n"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from common.markdown import to_html
 from incidents import citations, postmortem_lint
 
 NAMES = ["Dana Doe", "dana", "mark"]
@@ -69,6 +70,15 @@ def test_it_only_advises_inside_the_quotation_of_an_approval() -> None:
 def test_it_says_where() -> None:
     (found,) = postmortem_lint.findings("Fine [E1].\n\nAll of it was sloppy [E1].", names=NAMES)
     assert (found.line, found.column) == (3, 15)
+
+
+def test_it_links_what_is_cited() -> None:
+    text = "It fell [E1] [T12]. Not \\[E2\\], `a[E3]`, [E4](/x).\n\n```\nb[E5]\n```\n"
+    page = to_html(citations.linked(text, 42))
+    assert '<a href="/incidents/42/evidence/1" rel="noopener noreferrer nofollow">[E1]</a>' in page
+    assert 'href="/incidents/42#t-12"' in page
+    assert page.count("/incidents/42") == 2
+    assert "<code>a[E3]</code>" in page
 
 
 @pytest.mark.parametrize(

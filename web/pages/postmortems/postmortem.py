@@ -55,6 +55,7 @@ def _context(request: PersonRequest, found: Postmortem) -> dict[str, Any]:
     return {
         "postmortem": found,
         "incident": incident,
+        "body": citations.linked(found.body, incident.number),
         "questions": citations.open_questions(found.body),
         "findings": postmortem_lint.findings(found.body) if found.body else [],
         "items": list(incident.action_items.select_related("owner")),

@@ -58,6 +58,8 @@ _MARK = r"[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe
 _MARKS = re.compile(f"({_MARK}{{6}}){_MARK}+")
 _OPENERS = re.compile(r"[\[*_`~<&\\]")
 _PARAGRAPHS = re.compile(r"\n\s*\n")
+# Begins an item, if the paragraph begins with one: after other text such a line only goes on with it.
+_ITEM = re.compile(r"^[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]", re.MULTILINE)
 _LEADING = re.compile(r"^[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t>]+)*")
 _BOX = re.compile(r"^\[([ xX])\]\s+")
 
@@ -123,10 +125,12 @@ def _too_much(text: str) -> bool:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """What the renderer works on as one: a paragraph, or a row of a table."""
+    """What the renderer works on as one: a paragraph, an item of a list, or a row of a table."""
     for paragraph in _PARAGRAPHS.split(text):
         if paragraph.lstrip().startswith("|"):
             yield from paragraph.split("\n")
+        elif _ITEM.match(paragraph):
+            yield from _ITEM.split(paragraph)
         else:
             yield paragraph
 

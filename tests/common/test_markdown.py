@@ -161,6 +161,9 @@ SLOW = {
     "newlines": "\n" * 190_000,
     "backslashes": "\\" * 19_000,
     "blanks": " " * 19_000 + "a",
+    "items": ("- " + "[" * 390 + "\n") * 400,
+    "items after text": "text\n" + ("- " + "[" * 390 + "\n") * 400,
+    "items of stars": ("- " + "*a " * 130 + "\n") * 400,
     "megabytes": "a b\n" * 1_000_000,
 }
 
@@ -190,6 +193,14 @@ def test_it_lets_nothing_through_that_was_not_thought_of(text: str) -> None:
     page = Page(markdown.to_html(text))
     assert page.tags <= markdown.TAGS
     assert all(markdown.link_is_safe(href) for href in page.values("href"))
+
+
+def test_it_renders_a_list_of_three_hundred_cited_lines() -> None:
+    made = markdown.to_html(
+        "".join(f"- **10:00** It said “x” [[T{n}]](/a#t-{n}) [[E{n}]](/a/{n}).\n" for n in range(300))
+    )
+    assert made.count("<li>") == 300
+    assert made.count("<a href") == 600
 
 
 def test_it_renders_a_long_honest_document() -> None:

@@ -66,8 +66,8 @@ def apply(
 ) -> list[Touched]:
     """Fold the notices of one delivery into the alerts, attach new episodes to incidents, write the timelines.
 
-    At most 500 alerts a transaction; applying the same delivery again counts nothing twice. The result is sorted by
-    dedup key, one entry per alert.
+    At most 500 alerts or ten new incidents a transaction; applying the same delivery again counts nothing twice. The
+    result is sorted by dedup key, one entry per alert.
     """
     return apply_together(endpoint, [(delivery_id, notices)], now=now)
 
@@ -87,15 +87,24 @@ def apply_together(
     for start in range(0, len(keys), CHUNK):
         chunk = {key: told[key] for key in keys[start : start + CHUNK]}
         try:
-            # SQLite has one writer at a time: whoever writes may open, too.
-            may_open = connection.vendor == "sqlite"
-            with writers.one_at_a_time(), transaction.atomic():
-                touched += _apply(endpoint, chunk, now=now, opening=may_open)
-        except grouping.MustOpen:
-            # An incident has to be opened: from the start again, in the order that opening needs its locks.
-            with transaction.atomic():
-                touched += _apply(endpoint, chunk, now=now, opening=True)
-    return touched
+            touched += _apply_alone(endpoint, chunk, now=now)
+        except grouping.TooMany as many:
+            for piece in many.pieces:
+                touched += _apply_alone(endpoint, {key: chunk[key] for key in chunk if key in piece}, now=now)
+    return sorted(touched, key=lambda one: one.alert.dedup_key)
+
+
+def _apply_alone(endpoint: Endpoint, told: dict[str, Told], *, now: datetime) -> list[Touched]:
+    """In a transaction of its own."""
+    try:
+        # SQLite has one writer at a time: whoever writes may open, too.
+        may_open = connection.vendor == "sqlite"
+        with writers.one_at_a_time(), transaction.atomic():
+            return _apply(endpoint, told, now=now, opening=may_open)
+    except grouping.MustOpen:
+        # An incident has to be opened: from the start again, in the order that opening needs its locks.
+        with transaction.atomic():
+            return _apply(endpoint, told, now=now, opening=True)
 
 
 def _apply(endpoint: Endpoint, told: dict[str, Told], *, now: datetime, opening: bool) -> list[Touched]:

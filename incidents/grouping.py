@@ -30,8 +30,21 @@ _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _CLOSED = ["resolved", "closed"]
 
 
+# Opening an incident writes some twenty rows. While a transaction does that SQLite's other writers wait, the door for
+# alerts among them; so one transaction opens so many at most.
+OPENED_TOGETHER = 10
+
+
 class MustOpen(Exception):
     """An incident must be opened, and the lock for that has to be taken before any incident's."""
+
+
+class TooMany(Exception):
+    """More incidents must be opened than one transaction may; `pieces` are the keys of alerts for one each."""
+
+    def __init__(self, pieces: list[set[str]]) -> None:
+        super().__init__()
+        self.pieces = pieces
 
 
 @dataclass
@@ -61,7 +74,7 @@ def shown(title: str, length: int = 200) -> str:
 def place(endpoint: Endpoint, turns: list[Turn], *, now: datetime, opening: bool) -> Placed:
     """Lock the incidents concerned and give every opened episode its incident, opening those that do not exist.
 
-    Raises MustOpen when one must be opened and `opening` is false.
+    Raises MustOpen when one must be opened and `opening` is false, TooMany when more than OPENED_TOGETHER must.
     """
     placed = Placed()
     opened = [found for found in turns if found.opened and not found.again]
@@ -81,15 +94,27 @@ def place(endpoint: Endpoint, turns: list[Turn], *, now: datetime, opening: bool
         Q(pk__in=linked) | (Q(team=endpoint.team_id) & ~Q(state__in=_CLOSED) & wanted) if opened else Q(pk__in=linked)
     )
     placed.incidents = {row.pk: row for row in rows.order_by("pk")}
+    missing = {group_key(endpoint, found.alert) for found in opened if _find(placed, endpoint, found.alert) is None}
+    if missing and not opening:
+        raise MustOpen
+    if len(missing) > OPENED_TOGETHER:
+        raise TooMany(_pieces(endpoint, turns))
     # The worst alert gives a new incident its title and severity.
     for found in sorted(opened, key=lambda one: (SEVERITY_OF[one.alert.severity], one.alert.starts_at)):
         incident = _find(placed, endpoint, found.alert)
         if incident is None:
-            if not opening:
-                raise MustOpen
             incident = _open(placed, endpoint, found.alert)
         found.alert.incident = incident
     return placed
+
+
+def _pieces(endpoint: Endpoint, turns: list[Turn]) -> list[set[str]]:
+    """Alerts of one incident stay together: one entry tells of them, and the worst gives the title."""
+    groups: dict[str, set[str]] = {}
+    for found in turns:
+        groups.setdefault(group_key(endpoint, found.alert), set()).add(found.alert.dedup_key)
+    keys = list(groups.values())
+    return [set().union(*keys[start : start + OPENED_TOGETHER]) for start in range(0, len(keys), OPENED_TOGETHER)]
 
 
 def _find(placed: Placed, endpoint: Endpoint, alert: Alert) -> Incident | None:

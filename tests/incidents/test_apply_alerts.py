@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from catalog.models import Change, Team
 from common import clock
@@ -186,6 +187,18 @@ def test_it_collects_a_flood_in_one_storm_incident(team: Team) -> None:
     assert storm.alerts.count() == 596
     assert storm.title.startswith("Alert storm from alertmanager")
     assert Alert.objects.filter(incident=None).count() == 0
+
+
+def test_it_lets_others_write_between_ten_new_incidents(team: Team) -> None:
+    rules = [make_notice(f"{n % 35}-{n}", labels={"alertname": f"Rule {n % 35}"}) for n in range(70)]
+    with CaptureQueriesContext(connection) as queries:
+        touched = tell(make_endpoint(team), *rules)
+    written = [line["sql"].split("(")[0].strip(' "') for line in queries if line["sql"].startswith("INSERT INTO")]
+    marks = ["|" if table.endswith("_alert") else "i" for table in written if table.endswith(("_alert", "_incident"))]
+    assert [len(piece) for piece in "".join(marks).split("|") if piece] == [10, 10, 10, 5]
+    assert [one.alert.dedup_key for one in touched] == sorted(notice.dedup_key for notice in rules)
+    for incident in Incident.objects.all():
+        assert _texts(incident)[0].startswith("2 alerts firing")
 
 
 def test_it_is_not_undone_by_news_that_was_overtaken(team: Team) -> None:

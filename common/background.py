@@ -18,6 +18,8 @@ import celery
 from celery import current_app
 from django.db import transaction
 
+from common.faults import crashpoint
+
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 _BREAK_SECONDS = 2.0
@@ -79,6 +81,7 @@ def _publish() -> None:
                 waiting.append(_hints.get_nowait())
         if time.monotonic() < _open_until:
             continue
+        crashpoint("W4", after=0.5)
         try:
             for task_name, args, queue_name in few(waiting):
                 current_app.send_task(task_name, args=args, queue=queue_name, retry=False, ignore_result=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 from django.conf import settings
 
@@ -12,7 +13,7 @@ POINTS = {
     "W1": "a webhook's body was read, nothing stored",
     "W2": "a delivery was inserted, not committed",
     "W3": "a delivery was committed, not answered",
-    "W4": "a delivery was answered, no hint sent",
+    "W4": "a delivery was answered, its hint not sent",
     "K1": "a step was claimed",
     "K2": "an effect's intent was committed",
     "K3": "an effect was marked sent, before the call",
@@ -23,8 +24,11 @@ _passed: dict[str, int] = {}
 _lock = threading.Lock()
 
 
-def crashpoint(name: str) -> None:
-    """End this process at once, without clean-up, if BACKSTOP_FAULT_POINT is `name` or `name:n` (the n-th passing)."""
+def crashpoint(name: str, *, after: float = 0.0) -> None:
+    """End this process at once, without clean-up, if BACKSTOP_FAULT_POINT is `name` or `name:n` (the n-th passing).
+
+    `after` are seconds for what is under way already, such as bytes that the event loop holds.
+    """
     wanted = settings.BACKSTOP.fault_point
     if not wanted:
         return
@@ -35,4 +39,5 @@ def crashpoint(name: str) -> None:
         _passed[name] = _passed.get(name, 0) + 1
         if _passed[name] < int(count or 1):
             return
+    time.sleep(after)
     os._exit(137)

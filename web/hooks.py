@@ -93,9 +93,8 @@ class Stored(JsonResponse):
         self.wake_for = wake_for
 
     def close(self) -> None:
-        """Called by the server when the last byte has gone out."""
+        """Called when the answer is complete; gunicorn has sent it by then, config/bridge.py is about to."""
         if self.wake_for is not None:
-            crashpoint("W4")
             enqueue(tasks.receive, "engine", self.wake_for)
             self.wake_for = None
         super().close()

@@ -1,16 +1,13 @@
-"""`manage.py up` that knows the actions of tests/fakes/effects.py too: `python tests/journeys/crashing.py --port …`."""
+"""`manage.py up` that knows the actions of tests/fakes/effects.py too: `python -m tests.journeys.crashing --port …`."""
 
 from __future__ import annotations
 
 import os
 import sys
 from importlib import import_module
-from pathlib import Path
 
 import django
 from django.core.management import execute_from_command_line
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from common.registry import Registry
 from config import arguments

@@ -97,6 +97,7 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(
             executable_path=servers.program("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
+        expect.set_options(timeout=30_000)
         yield browser
         browser.close()
 
@@ -129,7 +130,7 @@ def sign_in(browser: Browser, product: Product) -> Page:
 
 def set_up(product: Product, target: targets.Target, page: Page) -> None:
     """What a new operator does: read why the service was not used, make its connections, start again."""
-    assert "Not used    assistant.yaml" in product.said()
+    eventually(product.said, lambda said: "Not used    assistant.yaml" in said)
     for slug, connector, url in (
         ("metrics", "prometheus", product.env["BACKSTOP_OUTBOUND_ALLOW"].split(",")[1]),
         ("flags", "flag", target.url),

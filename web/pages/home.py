@@ -129,7 +129,10 @@ def context_of(request: PersonRequest) -> dict[str, Any]:
             )[:20]
         ),
         "clocks": list(
-            Postmortem.objects.filter(incident__team__in=teams, state__in=["due", "draft", "in_review"])
+            # An exercise has a postmortem for practice; nobody is late with it.
+            Postmortem.objects.filter(
+                incident__team__in=teams, incident__is_drill=False, state__in=["due", "draft", "in_review"]
+            )
             .select_related("incident", "owner")
             .order_by("due_at")[:20]
         ),

@@ -4,69 +4,67 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from PIL import Image
+from playwright.sync_api import Page
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(HERE.parents[2]))
 
-from tests import servers  # the checkout must be on the path first
+from tests import browser as browsers  # the checkout must be on the path first
 
 SIZE = {"width": 1280, "height": 800}
+LARGEST_BYTES = 150_000
 
 
 def main() -> None:
-    """Start `up`, sign in by its link, wait for the approval, and take each picture in light."""
-    folder, port = Path(tempfile.mkdtemp(prefix="pictures-")), servers.free_port()
-    log = folder / "up.log"
-    command = [sys.executable, "manage.py", "up", "--port", str(port), "--data-dir", str(folder)]
-    with (
-        servers.running(command, ready=lambda: "Next" in log.read_text(), log=log, wait=180, cwd=ROOT),
-        sync_playwright() as play,
-    ):
-        link = re.findall(r"http://\S+/login/link/\S+", log.read_text())[0]
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport=SIZE, color_scheme="light")  # type: ignore[arg-type]
-        page.goto(link)
-        with page.expect_navigation(timeout=60_000):
-            page.get_by_role("button", name="Sign in").first.click()
-        base = f"http://127.0.0.1:{port}"
-        take(page, f"{base}/", "home")
-        wait_for_approval(page, base)
-        take(page, f"{base}/incidents/{incident(page, base)}", "incident")
-        take(page, f"{base}/runs", "runs")
-        browser.close()
-    shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run(["ls", "-l", str(HERE)], check=False)
+    """Sign in to a fresh demo as a newcomer does, and take the picture of each step."""
+    folder = Path(tempfile.mkdtemp(prefix="pictures-"))
+    try:
+        with browsers.up(folder) as running, browsers.chromium() as chromium:
+            session = browsers.signed_in(chromium, running, viewport=SIZE, color_scheme="light")
+            page = session.new_page()
+            page.goto(running.base)
+            page.get_by_role("link", name="Look and decide").first.wait_for(timeout=180_000)
+            take(page, running.base, "now")
+            number = re.findall(r"INC-(\d+)", page.locator(".steps-guide").inner_text())[0]
+            take(page, f"{running.base}/incidents/{number}", "incident")
+            kept = session.storage_state()
+            phone = chromium.new_context(viewport=browsers.PHONE, color_scheme="dark", storage_state=kept)
+            take(phone.new_page(), f"{running.base}/incidents/{number}", "incident-phone")
+            page.goto(running.base)
+            page.get_by_role("link", name="Look and decide").first.click()
+            take(page, page.url, "approval")
+            approve(page)
+            page.goto(running.base)
+            page.get_by_role("button", name="Draft it").click(timeout=300_000)
+            take(page, page.url, "postmortem")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def approve(page: Page) -> None:
+    """As the person on call would: type the version, press the button."""
+    page.get_by_role("textbox", name="Type v42 to confirm").first.fill("v42")
+    page.get_by_role("button", name="Approve", exact=True).click()
+    page.get_by_role("heading", name="What became of it").wait_for()
 
 
 def take(page: Page, address: str, name: str) -> None:
-    """One picture of one page."""
+    """One picture of one page, with few colours so that it stays small."""
     page.goto(address)
-    page.wait_for_timeout(1500)
-    page.screenshot(path=HERE / f"{name}.png")
-
-
-def incident(page: Page, base: str) -> str:
-    """The number of the newest incident."""
-    page.goto(f"{base}/incidents")
-    return str(re.findall(r"INC-(\d+)", page.content())[0])
-
-
-def wait_for_approval(page: Page, base: str) -> None:
-    """Until the demo's run waits for a person, two minutes at most."""
-    for _ in range(60):
-        page.goto(f"{base}/")
-        if "/approvals/" in page.content():
-            return
-        time.sleep(2)
-    raise SystemExit("The demo asked for no approval within two minutes.")
+    page.wait_for_load_state("load")
+    path = HERE / f"{name}.png"
+    page.screenshot(path=path)
+    with Image.open(path) as taken:
+        few = taken.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
+    size = path.stat().st_size
+    assert size <= LARGEST_BYTES, f"{path.name} has {size:,} bytes"
+    sys.stdout.write(f"{path.relative_to(HERE.parents[2])}  {size:,} bytes\n")
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def duration(value: timedelta | float | None, parts: int = 2) -> str:
     if value is None:
         return "unknown"
     seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    if abs(seconds) < 10:
+    if abs(seconds) < 9.95:
         return f"{seconds:.1f} s" if seconds % 1 else f"{seconds:.0f} s"
     left, found = int(abs(seconds)), []
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from catalog.permissions import Permission
 from common.errors import NotFound
 from web.policy import PersonRequest, allow
 
+_PICTURE = re.compile(r"^!\[[^\]]*\]\(pictures/[^)]+\)\n+", re.MULTILINE)
 FOLDER = Path(__file__).resolve().parents[3] / "docs" / "guide"
 
 
@@ -39,7 +41,8 @@ def page(request: PersonRequest, page: str) -> HttpResponse:
     if page not in _pages():
         raise NotFound("The guide has no such page.", fix="See its table of contents at /guide.")
     title, file = _pages()[page]
-    text = file.read_text(encoding="utf-8")
+    # The pictures are for readers elsewhere; who reads here has the pages themselves.
+    text = _PICTURE.sub("", file.read_text(encoding="utf-8"))
     body = text.split("\n", 1)[1] if text.startswith("# ") else text
     pages = [(slug, name) for slug, (name, _) in _pages().items()]
     return render(request, "guide/page.html", {"title": title, "body": body, "pages": pages, "slug": page})

@@ -11,7 +11,7 @@ from django.db.models import Q
 from catalog.models import Change
 from catalog.permissions import Permission
 from common import clock
-from incidents.models import Incident, Postmortem, TimelineEntry
+from incidents.models import Evidence, Incident, Postmortem, TimelineEntry
 from runbooks.models import OPEN_RUN_STATES, Run, StepRun
 from web.pages import words
 from web.pages.waiting import WAITING, Ask, asks
@@ -133,3 +133,12 @@ def postmortem_of(incident: Incident) -> Postmortem | None:
 def ended_at(incident: Incident) -> datetime | None:
     """When the clock of the incident stopped."""
     return incident.resolved_at or incident.closed_at
+
+
+def evidence_for(incident: Incident, cause: dict[str, Any]) -> list[Evidence]:
+    """The findings that speak for a ranked cause, the strongest first."""
+    points = {str(line.get("evidence")): line.get("points", 0) for line in cause.get("lines", [])}
+    keys = sorted((key for key in points if points[key] > 0), key=lambda key: -points[key])
+    numbers = [int(key[1:]) for key in keys if key[:1] == "E" and key[1:].isdecimal()]
+    found = {row.number: row for row in Evidence.objects.filter(incident_id=incident.pk, number__in=numbers)}
+    return [found[number] for number in numbers if number in found]

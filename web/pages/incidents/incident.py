@@ -81,12 +81,14 @@ def now_context(incident: Incident) -> dict[str, Any]:
             .order_by("position")
             .first()
         )
+    top = next((row for row in ranked if row.get("id") == diagnosis.get("top")), None)
     return {
         "incident": incident,
         "run_lines": lines,
+        "speaks_for": finding.evidence_for(incident, top) if top else [],
         "asks": finding.asks_of(incident),
         "ranked": ranked,
-        "top": next((row for row in ranked if row.get("id") == diagnosis.get("top")), None),
+        "top": top,
         "alerts": alerts,
         "firing": sum(alert.status in ("firing", "no_data") for alert in alerts),
         "running": running,

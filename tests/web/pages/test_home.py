@@ -1,0 +1,72 @@
+"""The first page: the four steps of the demo, and which of them is next."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from catalog import people
+from catalog.actors import person
+from catalog.models import Team, User
+from incidents import endpoints, lifecycle
+from incidents.models import Alert, Endpoint, Incident
+from tests.factories import make_incident, make_service
+from tests.factories_web import signed_in
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def admin() -> User:
+    """The first user, with the demo's endpoint."""
+    user = people.first_user()
+    endpoints.create(source="alertmanager", name="demo", team=Team.objects.get(slug="default"))
+    return user
+
+
+def guide(user: User) -> str:
+    """What the four steps say, without markup."""
+    page = signed_in(user).get("/").content.decode()
+    steps = re.search(r'<ol class="steps-guide">(.*?)</ol>', page, re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", steps[1])) if steps else ""
+
+
+def alerted() -> Incident:
+    """The live incident, as the demo's alert opens it."""
+    team = Team.objects.get(slug="default")
+    incident = make_incident(team, service=make_service(team, "rag-chat"))
+    Alert.objects.create(
+        endpoint=Endpoint.objects.get(), incident=incident, dedup_key="x", status="firing",
+        severity="critical", title="x", starts_at=incident.started_at, first_seen_at=incident.started_at,
+        last_seen_at=incident.started_at,
+    )  # fmt: skip
+    return incident
+
+
+def test_it_says_that_the_alert_is_on_its_way(admin: User) -> None:
+    assert "It is on its way by webhook" in guide(admin)
+
+
+def test_it_leads_to_the_incident(admin: User) -> None:
+    incident = alerted()
+    assert f"Open {incident.key}" in guide(admin)
+    assert "The checks are running" in guide(admin)
+    lifecycle.acknowledge(incident, actor=person(admin))
+    assert "See the alert (done)" in guide(admin)
+
+
+def test_an_earlier_round_is_forgotten(admin: User) -> None:
+    incident = alerted()
+    Incident.objects.filter(pk=incident.pk).update(is_drill=True)
+    assert "It is on its way by webhook" in guide(admin)
+
+
+def test_there_is_no_guide_without_the_demo() -> None:
+    assert guide(people.first_user()) == ""
+
+
+def test_running_it_again_without_a_demo_does_nothing(admin: User) -> None:
+    answer = signed_in(admin).post("/demo/again")
+    assert (answer.status_code, answer["Location"]) == (302, "/")
+    assert not Incident.objects.exists()

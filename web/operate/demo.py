@@ -19,7 +19,7 @@ from django.db import transaction
 
 from catalog import changes, connections, loader, versions
 from catalog.actors import ENGINE, Actor
-from catalog.models import Connection, ModelVersion, Service, Team, User
+from catalog.models import Change, Connection, ModelVersion, Service, Team, User
 from common import clock, http
 from common.errors import Conflict
 from common.secrets import decrypt
@@ -34,7 +34,7 @@ from web.operate import demo_story, door
 
 log = logging.getLogger(__name__)
 SERVICE = "rag-chat"
-ENDPOINT = "demo"
+ENDPOINT = SOURCE = "demo"
 # A seed whose weak slice is the most frequent one.
 SEED = 3
 # The world's clock runs this much faster than ours, so that a change of its flag shows within seconds.
@@ -225,6 +225,8 @@ class Demo:
             with transaction.atomic():
                 Incident.objects.filter(pk=incident.pk).update(is_drill=True)
                 timeline.record(incident, kind="state", actor=actor, text=f"{AGAIN} This one is an exercise now.")
+        # The evidence of earlier rounds keeps what it says of them; new checks must not weigh changes that never were.
+        Change.objects.filter(service__slug=SERVICE, source=SOURCE).delete()
         versions.promote(Service.objects.get(slug=SERVICE), OLD, at=clock.now())
 
     def _begin(self, endpoint: Endpoint) -> None:
@@ -277,7 +279,7 @@ def _learn_changes(team: Team, made: world.World) -> None:
             service=service,
             kind=str(change["kind"]),
             summary=str(change["summary"]),
-            source="demo",
+            source=SOURCE,
             occurred_at=occurred,
             subject=str(change["subject"]),
             version=str(change["version"]),

@@ -12,7 +12,7 @@ import pytest
 
 from catalog import people, versions
 from catalog.actors import person
-from catalog.models import Service, Team
+from catalog.models import Change, Service, Team
 from common import clock
 from common.errors import Conflict
 from drills.world import World
@@ -138,6 +138,7 @@ def test_it_runs_again_from_a_healthy_past(running: demo.Demo, seeded: Team) -> 
     wait_for(lambda: statuses() == ["firing", "resolved", "firing"])
     earlier.refresh_from_db()
     assert (earlier.state, earlier.is_drill) == ("resolved", True)
+    assert Change.objects.filter(service=service, kind="model").count() == 1
 
 
 def test_a_restart_finds_the_trouble_as_it_was(seeded: Team) -> None:

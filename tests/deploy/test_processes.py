@@ -71,10 +71,22 @@ def test_a_worker_goes_on_without_redis(env: Env, tmp_path: Path) -> None:
     env = env | {"BACKSTOP_REDIS_URL": f"redis://127.0.0.1:{servers.free_port()}/0"}
     log = tmp_path / "log"
     with production.working("worker", env, log=log) as process:
-        end = time.monotonic() + 60
-        while not [w for w in workers(env) if str(process.pid) in w]:
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(1)
+        servers.wait_until(lambda: [w for w in workers(env) if str(process.pid) in w], seconds=60)
+
+
+def test_a_worker_of_forked_slots_starts_and_stops(env: Env, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with production.working("worker", env, "--pool", "prefork", log=log) as process:
+        servers.wait_until(lambda: [w for w in workers(env) if str(process.pid) in w], seconds=60)
+        assert stop(process, log) < 25
+
+
+def test_doctor_finds_a_set_up_well_but_for_its_workers(env: Env) -> None:
+    command = [*production.command_of("beat")[:2], "doctor", "--json"]
+    done = subprocess.run(command, cwd=production.ROOT, env=env, capture_output=True, text=True, check=False)
+    found = {f["what"]: f for f in json.loads(done.stdout)["findings"]}
+    assert {"Python", "settings", "static files", "database", "migrations", "clock", "broker"} <= set(found)
+    assert found["static files"]["level"] == found["migrations"]["level"] == found["broker"]["level"] == "ok"
 
 
 def workers(env: Env) -> list[str]:

@@ -41,7 +41,19 @@ class Finding:
 
 def look() -> Iterator[Finding]:
     """Every check, in the order in which a fault explains the next ones; a check that breaks is itself a finding."""
-    for check in (_python, _settings, _folder, _database, _migrations, _clock, _port, _broker, _workers, _connections):
+    for check in (
+        _python,
+        _settings,
+        _folder,
+        _static,
+        _database,
+        _migrations,
+        _clock,
+        _port,
+        _broker,
+        _workers,
+        _connections,
+    ):
         yield from _safely(check)
 
 
@@ -83,6 +95,17 @@ def _folder() -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free
     level = "ok" if free > FREE_BYTES else "warning"
     yield Finding(level, "data folder", f"{folder}, {free // 2**20} MiB free", "" if level == "ok" else "Make room.")
+
+
+def _static() -> Iterator[Finding]:
+    if settings.EMBEDDED:
+        return
+    missing = prepare.uncollected()
+    if missing:
+        seen = f"{len(missing)} files are not in {settings.STATIC_ROOT}: {missing[0]} …"
+        yield Finding("problem", "static files", seen, "manage.py prepare")
+    else:
+        yield Finding("ok", "static files", f"all in {settings.STATIC_ROOT}")
 
 
 def _database() -> Iterator[Finding]:

@@ -16,8 +16,9 @@ run: setup
 setup: $(VENV)/.run
 
 # DATABASE=postgresql runs it on a PostgreSQL of its own, from Debian's package or from the wheel in requirements/test.txt.
+# Byte-code is written even where the environment says not to: pytest rewrites every test file's assertions.
 test: setup $(VENV)/.test
-	$(if $(filter postgresql,$(DATABASE)),$(PY) .ci/postgres.py -- )$(PY) -m pytest -n $${BACKSTOP_TEST_PROCESSES:-2} --dist loadfile -p no:cacheprovider $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(if $(filter postgresql,$(DATABASE)),$(PY) .ci/postgres.py -- )$(PY) -m pytest -n $${BACKSTOP_TEST_PROCESSES:-2} --dist loadfile -p no:cacheprovider $(ARGS)
 
 check: setup $(VENV)/.test $(VENV)/.check
 	$(VENV)/bin/ruff check .
@@ -27,7 +28,8 @@ check: setup $(VENV)/.test $(VENV)/.check
 	$(VENV)/bin/djlint templates --check --quiet --profile=jinja || $(VENV)/bin/djlint templates --lint --profile=jinja
 	$(PY) requirements/verify.py
 
-bench: setup $(VENV)/.bench
+# Its servers are started as those of the tests.
+bench: setup $(VENV)/.test $(VENV)/.bench
 	$(PY) bench/run.py $(ARGS)
 
 # A stamp per group, named by the lock it was installed from, so that a second run asks nobody anything.

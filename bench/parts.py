@@ -111,7 +111,7 @@ def storm_on_bare(server: Server, alerts: int) -> dict[str, Any]:
 
 
 def storm_on_ours(server: Server, alerts: int) -> dict[str, Any]:
-    """Until every delivery is worked off: one incident with all the alerts, a timeline and one run must be there."""
+    """Until every delivery is worked off; then one incident, its timeline, and one run must have come of it."""
     before, began = counts(server), time.perf_counter()
     sent = load.send(server.port, server.path, load.storm(SIZES[alerts], alerts), connections=CONNECTIONS)
     while server.number(UNSETTLED) and time.perf_counter() - began < SETTLE_SECONDS:

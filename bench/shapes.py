@@ -138,7 +138,8 @@ def production(folder: Path, database: str, redis: str) -> Iterator[Server]:
         "BACKSTOP_TRUSTED_PROXIES": "1",
     }
     manage = [sys.executable, "manage.py"]
-    for words in (["migrate", "--no-input", "-v0"], ["collectstatic", "--no-input", "-v0"], ["login_link"]):
+    seed = "from web.operate import prepare; prepare.seed()"
+    for words in (["migrate", "--no-input", "-v0"], ["collectstatic", "--no-input", "-v0"], ["shell", "-c", seed]):
         subprocess.run([*manage, *words], cwd=ROOT, env=env, check=True, capture_output=True)
     web = [str(PROGRAMS / "gunicorn"), "config.wsgi:application", *GUNICORN]
     web += ["-w", "2", "--threads", "4", "-b", f"127.0.0.1:{port}"]

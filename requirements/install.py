@@ -27,7 +27,11 @@ def main(folder: Path, group: str) -> int:
     python = folder / "bin" / "python"
     if not python.exists():
         # Copying pip in takes longer than all the rest of making it, so our own pip installs into it where it can.
-        venv.create(folder, with_pip=not outside_pip(), symlinks=True)
+        try:
+            venv.create(folder, with_pip=not outside_pip(), symlinks=True)
+        except subprocess.CalledProcessError:
+            print("This Python has neither pip nor ensurepip: install them (on Debian, apt install python3-venv).")
+            return 2
     environment = os.environ | from_pip(pip_settings(python))
     if group == "--lock":
         return lock(python, environment)
@@ -42,6 +46,10 @@ def main(folder: Path, group: str) -> int:
         print("Going on with pip.", flush=True)
         if run([*pip(python), "install", "--quiet", "--require-hashes", "-r", str(file)], os.environ):
             return 1
+    if group == "run":
+        # Even where Python may not write byte-code by itself, no start compiles our own files again.
+        rooms = [str(package.parent) for package in sorted(HERE.parent.glob("*/__init__.py"))]
+        run([str(python), "-m", "compileall", "-q", "-j", "0", *rooms], os.environ)
     stamp.touch()
     return 0
 

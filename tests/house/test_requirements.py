@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -70,3 +76,63 @@ def test_no_registry_is_named_anywhere() -> None:
         if done.returncode > 1:
             pytest.skip("not a git checkout")
         assert done.stdout == ""
+
+
+# --- installing (requirements/install.py) ----------------------------------------------------------------------------
+# The Python that would be asked to make the virtual environment: the one that ours was made from.
+OUTER = getattr(sys, "_base_executable", sys.executable)
+SHOW = """
+import json, pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import install
+print(json.dumps(install.from_pip(install.pip_settings(pathlib.Path("nowhere/bin/python")))))
+"""
+
+
+def test_what_pip_is_configured_with_is_handed_to_uv(tmp_path: Path) -> None:
+    (tmp_path / "pip.conf").write_text(
+        "[global]\nindex-url = https://mirror.example/simple\nproxy = http://proxy.example:3128\n"
+        "cert = /etc/ca.pem\nextra-index-url =\n  https://one.example/simple\n  https://two.example/simple\n"
+    )
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
+    env |= {"PIP_TRUSTED_HOST": "mirror.example", "UV_HTTP_TIMEOUT": "7", "PIP_TIMEOUT": "60"}
+    command = [OUTER, "-c", SHOW, str(ROOT / "requirements")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    given = json.loads(done.stdout)
+    assert given["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
+    assert given["UV_INDEX"].split() == ["https://one.example/simple", "https://two.example/simple"]
+    assert (given["UV_INSECURE_HOST"], given["SSL_CERT_FILE"]) == ("mirror.example", "/etc/ca.pem")
+    assert given["HTTPS_PROXY"] == given["HTTP_PROXY"] == "http://proxy.example:3128"
+    assert "UV_HTTP_TIMEOUT" not in given, "what the environment says to uv itself stays"
+
+
+def _wheel(folder: Path) -> str:
+    """A package of one module, and its hash."""
+    name = folder / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(name, "w") as archive:
+        archive.writestr("tiny.py", "answer = 42\n")
+        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("tiny-1.0.dist-info/RECORD", "")
+    return hashlib.sha256(name.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("is_genuine", [True, False])
+def test_without_uv_pip_installs_and_checks_the_hashes(tmp_path: Path, *, is_genuine: bool) -> None:
+    locks = tmp_path / "requirements"
+    locks.mkdir()
+    shutil.copy(ROOT / "requirements/install.py", locks)
+    digest = _wheel(tmp_path) if is_genuine else _wheel(tmp_path)[::-1]
+    (locks / "run.txt").write_text(f"tiny==1.0 --hash=sha256:{digest}\n")
+    (locks / "uv.txt").write_text(f"uv==0.0.1 --hash=sha256:{'0' * 64}\n")
+    env = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}
+    command = [OUTER, str(locks / "install.py"), str(tmp_path / ".venv"), "run"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert "Going on with pip." in done.stdout
+    assert done.returncode == (0 if is_genuine else 1), done.stderr
+    assert (tmp_path / ".venv/.run").exists() is is_genuine
+    if is_genuine:
+        found = subprocess.run(
+            [tmp_path / ".venv/bin/python", "-c", "import tiny; print(tiny.answer)"], capture_output=True
+        )
+        assert found.stdout == b"42\n"

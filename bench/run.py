@@ -26,10 +26,10 @@ PARTS = ("ingest", "check", "start")
 RATIOS = {
     ("sqlite", 1): 0.10,
     ("sqlite", 10): 0.15,
-    ("sqlite", 100): 0.20,
+    ("sqlite", 100): 0.10,
     ("postgres", 1): 0.10,
-    ("postgres", 10): 0.15,
-    ("postgres", 100): 0.20,
+    ("postgres", 10): 0.10,
+    ("postgres", 100): 0.08,
 }
 # The most that passes.
 LIMITS = {

@@ -1,0 +1,99 @@
+"""Several at once, in real threads with connections of their own: one wins, the others see it (cases 7, 14, 23)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from catalog.models import Team
+from common.errors import Conflict
+from incidents.models import Incident, TimelineEntry
+from runbooks import approvals, execution, runs, ticker
+from runbooks.models import Attempt, Decision, Effect, Run
+from tests.factories import make_actor
+from tests.factories_runbooks import make_runbook, pump, start, states, step
+from tests.fakes.world import World
+
+pytestmark = pytest.mark.django_db(transaction=True)
+AT_ONCE = 4
+
+
+def together(act: Callable[[int], Any]) -> list[Any]:
+    """What each of several threads came to that begin at the same moment; a Conflict counts as its word."""
+    gate = Barrier(AT_ONCE)
+
+    def one(index: int) -> Any:
+        gate.wait(10)
+        try:
+            return act(index)
+        except Conflict:
+            return "conflict"
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(one, range(AT_ONCE)))
+
+
+def test_it_is_claimed_once(team: Team, world: World) -> None:
+    steps = "  check:\n    - {id: a, check: world.ask, fail_if: value > 5}\n"
+    run = start(make_runbook(team, steps), make_actor(team), team)
+    pk = step(run, "a").pk
+    together(lambda index: execution.execute(pk, f"w{index}"))
+    assert Attempt.objects.count() == 1
+    assert states(run) == {"a": "pass"}
+
+
+def test_it_is_started_once_and_joined_by_the_others(team: Team, incident: Incident) -> None:
+    head = "inputs:\n  service: {type: string}\n"
+    runbook = make_runbook(team, "  check:\n    - {id: a, manual: 'Look at {{ inputs.service }}.'}\n", head=head)
+    actor = make_actor(team)
+
+    def begin(_: int) -> str:
+        given = {"service": "rag-chat"}
+        return runs.start(runbook, given=given, actor=actor, team=team, incident=incident).decision
+
+    assert sorted(together(begin)) == ["joined"] * (AT_ONCE - 1) + ["started"]
+    assert Run.objects.count() == 1
+    assert TimelineEntry.objects.filter(text__contains="joined it").count() == AT_ONCE - 1
+
+
+def test_it_is_approved_once_by_one_person_and_applied_once(team: Team, incident: Incident, world: World) -> None:
+    steps = "  remediate:\n    - {id: act, action: world.once, risk: high, approval: {from: [role:oncall]}}\n"
+    run = start(make_runbook(team, steps), make_actor(team), team, incident)
+    pump()
+    waiting, actor = step(run, "act"), make_actor(team)
+    digest = approvals.open_request(waiting).digest
+    said = together(lambda _: approvals.approve(waiting, digest=digest, actor=actor).state)
+    assert sorted(said) == ["approved"] + ["conflict"] * (AT_ONCE - 1)
+
+    def take(index: int) -> None:
+        ticker.tick(f"w{index}")
+        execution.execute(waiting.pk, f"w{index}")
+
+    together(take)
+    assert (Decision.objects.count(), len(world.calls), Effect.objects.get().times_sent) == (1, 1, 1)
+
+
+def test_it_works_on_one_service_one_at_a_time(team: Team, incident: Incident, world: World) -> None:
+    at_work: list[int] = []
+    most: list[int] = []
+
+    def switching() -> None:
+        at_work.append(1)
+        most.append(len(at_work))
+        at_work.pop()
+
+    world.actions = [switching for _ in range(AT_ONCE)]
+    steps = "  remediate:\n    - {id: act, action: world.set, with: {to: b}}\n"
+    all_runs = [start(make_runbook(team, steps), make_actor(team), team, incident) for _ in range(AT_ONCE)]
+    for _ in range(AT_ONCE):
+        ticker.tick("w")
+        together(lambda index: execution.execute(step(all_runs[index], "act").pk, f"w{index}"))
+    assert [states(run)["act"] for run in all_runs] == ["pass"] * AT_ONCE
+    assert max(most) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -145,6 +146,8 @@ def _database(url: str) -> dict[str, Any]:
         "PORT": str(parts.port or query.get("port", "")),
         "CONN_MAX_AGE": 0,
         "OPTIONS": {
+            # Whose session it is, for whoever looks into pg_stat_activity; `restore` asks whether others are there.
+            "application_name": f"backstop@{socket.gethostname()}:{os.getpid()}"[:63],
             "pool": {"min_size": 1, "max_size": 10, "timeout": 10},
             "options": f"-c statement_timeout={os.environ.get('BACKSTOP_STATEMENT_TIMEOUT', '30s')} "
             "-c idle_in_transaction_session_timeout=60s -c timezone=UTC",

@@ -6,6 +6,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from pydantic import ValidationError
+
 from incidents.models import Alert, Evidence
 from runbooks.definitions import Book, Definition
 from runbooks.models import Revision, Run, StepRun
@@ -20,6 +22,16 @@ def _book(revision_id: int, sha256: str) -> Book:
 def book_of(revision: Revision) -> Book:
     """A revision ready to run; revisions never change, so each is read once per process."""
     return _book(revision.pk, revision.sha256)
+
+
+def needs_of(revision: Revision | None) -> list[str]:
+    """What a revision asks for that the engine does not run, a sentence each; a damaged row says so and does not fail."""
+    if revision is None:
+        return []
+    try:
+        return book_of(revision).spec.needs()
+    except ValidationError:
+        return [f"Revision {revision.number} cannot be read by this version of Backstop."]
 
 
 def spec_of(run: Run) -> Book:

@@ -108,14 +108,13 @@ def _runnable(runbook: Runbook) -> Book:
         raise Conflict(
             f"Runbook {runbook.slug} is switched off or has no published revision.", fix="Publish one first."
         )
-    book = reading.book_of(runbook.current)
-    missing = book.spec.needs()
+    missing = reading.needs_of(runbook.current)
     if missing:
         raise Conflict(
             f"Runbook {runbook.slug} uses what this version of the engine does not run yet: {' '.join(missing)}",
             fix="Take these parts out, or wait for the version that runs them.",
         )
-    return book
+    return reading.book_of(runbook.current)
 
 
 def _service(values: dict[str, Any], team: Team, incident: Incident | None) -> Service | None:

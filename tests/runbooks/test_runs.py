@@ -339,3 +339,11 @@ def test_it_writes_every_transition_once_in_order(team: Team, world: World) -> N
     assert [seq for seq, _ in rows] == list(range(1, len(rows) + 1))
     assert (rows[0][1], rows[-1][1]) == ("R1", "R5")
     assert everyone_is_waited_for()
+
+
+def test_it_is_refused_when_its_stored_text_is_damaged(team: Team) -> None:
+    runbook = make_runbook(team, "  check:\n    - {id: a, manual: Look.}\n")
+    revision = runbook.revisions.get()
+    type(revision).objects.filter(pk=revision.pk).update(parsed={"spec": 9}, sha256="0" * 64)
+    with pytest.raises(Conflict, match="cannot be read by this version"):
+        start(Runbook.objects.get(pk=runbook.pk), make_actor(team), team)

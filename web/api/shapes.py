@@ -165,7 +165,7 @@ def runbook(row: Runbook) -> Shape:
         "copy_of": row.copy_of.slug if row.copy_of else None,
         "enabled": row.enabled,
         # What the engine does not run yet, a sentence each: a start is refused while there is any.
-        "needs": reading.book_of(row.current).spec.needs() if row.current else [],
+        "needs": reading.needs_of(row.current),
         "revision": row.current.number if row.current else None,
         "published_at": row.current.published_at if row.current else None,
         "url": link(f"/runbooks/{row.slug}"),

@@ -69,7 +69,7 @@ def _context(request: PersonRequest, found: Runbook, form: StartForm | None = No
         "runbook": found,
         "parsed": found.current.parsed if found.current else {},
         "revisions": list(found.revisions.all()[:30]),
-        "needs": reading.book_of(found.current).spec.needs() if found.current else [],
+        "needs": reading.needs_of(found.current),
         "draft": newest if newest and newest != found.current and newest.published_at is None else None,
         "form": form
         or StartForm(definitions=definitions(found.current), given=given, initial=initial, request=request),

@@ -25,7 +25,7 @@ def book_of(revision: Revision) -> Book:
 
 
 def needs_of(revision: Revision | None) -> list[str]:
-    """What a revision asks for that the engine does not run, a sentence each; a damaged row says so and does not fail."""
+    """What a revision asks for that the engine does not run, a sentence each; a damaged row is one such."""
     if revision is None:
         return []
     try:

@@ -346,10 +346,15 @@ def test_it_names_what_the_engine_does_not_run_yet() -> None:
         ("fail_if: value", "watch: {every: 1m, for: 1h}\n      fail_if: value"),
         (NO_WAY_BACK, "      undo: {action: fake.switch, with: {to: x}}\n      recheck: [first]\n"),
         ("outputs:", "finally:\n  - {id: last, action: fake.tell, with: {to: x}}\noutputs:"),
+        ("default: hello", "default: hello, sensitive: true"),
+        ("with: {signal: latency}", "with: {signal: {secret: key}}"),
     )
     needs = schema.parse(text, file="sample.yaml", checks=CHECKS, actions=ACTIONS).needs()
-    assert [need.split("`")[1] for need in needs] == ["second", "change", "change", "last"]
-    assert all(any(word in need for need in needs) for word in ("watch", "undo", "recheck", "finally"))
+    assert [need.split("`")[1] for need in needs] == ["words", "second", "second", "change", "change", "last"]
+    told = ("sensitive", "watch", "secret", "undo", "recheck", "finally")
+    assert all(any(word in need for need in needs) for word in told)
+    warned = [finding for finding in check(text) if finding.code == "RB058"]
+    assert len(warned) == len(needs)
 
 
 def test_it_refuses_to_parse_what_has_errors() -> None:

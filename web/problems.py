@@ -90,7 +90,9 @@ def answer(
 
 
 def of_domain(request: HttpRequest, error: DomainError) -> HttpResponse:
-    """The answer to a request that a verb refused."""
+    """The answer to a request that a verb refused; who tries what they may not is in the log (promises.md A7)."""
+    if error.status == HTTPStatus.FORBIDDEN:
+        log.warning("refused: %s %s: %s", request.method, request.path, error.sentence)
     return answer(
         request, status=error.status, code=error.code, sentence=error.sentence, fix=error.fix, extra=error.extra
     )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from typing import Any
-
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from catalog.permissions import Permission
@@ -34,9 +31,4 @@ doors: list[URLPattern | URLResolver] = [
     re_path(r"^api(/|$)", allow(Permission.ANYONE)(problems.not_found), name="api_unknown"),
 ]
 
-
-def _pages() -> list[Any]:
-    return [path("", include("web.pages.urls"))] if find_spec("web.pages.urls") else []
-
-
-urlpatterns = [*doors, *_pages()]
+urlpatterns = [*doors, path("", include("web.pages.urls"))]

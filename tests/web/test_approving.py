@@ -93,7 +93,7 @@ def case(db: None, tmp_path: Path, settings: Any) -> Case:
 
 
 # --- four eyes -------------------------------------------------------------------------------------------------------
-def test_the_requester_does_not_approve_by_any_door(case: Case) -> None:
+def test_the_requester_does_not_approve_by_any_door(case: Case, caplog: pytest.LogCaptureFixture) -> None:
     case.wait()
     client = signed_in(case.requester)
     assert case.page(client) == 403
@@ -104,6 +104,7 @@ def test_the_requester_does_not_approve_by_any_door(case: Case) -> None:
     assert problem(answer)["status"] == 403
     assert case.state == "open"
     assert not Decision.objects.exists()
+    assert caplog.text.count("refused: POST") == 4, "each try is in the log"
 
 
 def test_another_person_approves_on_the_page(case: Case) -> None:

@@ -34,7 +34,8 @@ class TeamForm(forms.Form):
 
     name = forms.CharField(max_length=120)
     four_eyes = forms.BooleanField(
-        label="Four eyes: whoever asked for a high-risk action, or wrote its runbook, does not approve it",
+        label="Four eyes for high risk",
+        help_text="Whoever asked for the action, or wrote its runbook, does not approve it.",
         required=False,
     )
 

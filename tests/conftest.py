@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
-# Settings are read at import: give the tests a data folder and keys of their own before Django loads them.
-os.environ["BACKSTOP_DATA_DIR"] = tempfile.mkdtemp(prefix="backstop-test-")
-# The folder of collected static files is expected to be there.
-Path(os.environ["BACKSTOP_DATA_DIR"], "static").mkdir()
-os.environ["BACKSTOP_SECRET_KEYS"] = "test-key-that-is-long-enough-for-everyone"
-os.environ["BACKSTOP_DATABASE_URL"] = os.environ.get("BACKSTOP_TEST_DATABASE_URL", "")
-os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-for name in ("BACKSTOP_REDIS_URL", "BACKSTOP_TWO_PERSON"):
-    os.environ.pop(name, None)
 
 import pytest
 from django.core.management.base import BaseCommand

@@ -24,6 +24,8 @@ from web.operate import runner, watch
 
 log = logging.getLogger(__name__)
 STOP_SECONDS = 25.0
+# A worker is ready within hundredths of a second; one that is not must not keep the others from starting.
+READY_SECONDS = 10.0
 # No remote control: nobody may talk to the clock over the broker (celery-types does not know the argument).
 BEAT: dict[str, Any] = {"remote_control": False}
 # One thread for actions is not enough (a slow one would delay a rollback elsewhere); the engine's work is short.
@@ -59,6 +61,9 @@ class Engine:
             )
             self.workers.append(worker)
             self._thread(worker.start, f"worker-{queue}")
+            # Which queues to consume is a property of the app, read when a worker's consumer starts: one at a time, or
+            # they would all consume the last one's, and nobody the first one's.
+            self.ready[queue].wait(READY_SECONDS)
         self._thread(self.beat.start, "beat")
         self._thread(_warm, "warm-up")
         self.runner.start()

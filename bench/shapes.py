@@ -138,11 +138,8 @@ def production(folder: Path, database: str, redis: str) -> Iterator[Server]:
         "BACKSTOP_TRUSTED_PROXIES": "1",
     }
     manage = [sys.executable, "manage.py"]
-    seed = "from web.operate import prepare; prepare.seed()"
-    for words in (["migrate", "--no-input", "-v0"], ["collectstatic", "--no-input", "-v0"], ["shell", "-c", seed]):
-        subprocess.run([*manage, *words], cwd=ROOT, env=env, check=True, capture_output=True)
-    web = [str(PROGRAMS / "gunicorn"), "config.wsgi:application", *GUNICORN]
-    web += ["-w", "2", "--threads", "4", "-b", f"127.0.0.1:{port}"]
+    subprocess.run([*manage, "prepare"], cwd=ROOT, env=env, check=True, capture_output=True)
+    web = [*manage, "web", "--port", str(port), "--workers", "2", "--threads", "4"]
     with (
         process(web, env=env, log=log) as running,
         process([*manage, "worker", "--slots", "6"], env=env, log=folder / "worker.log") as worker,

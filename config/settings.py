@@ -123,7 +123,7 @@ def _database(url: str) -> dict[str, Any]:
     """PostgreSQL with Django's psycopg pool, or SQLite in WAL with immediate transactions (docs/decisions/0003)."""
     if not url:
         return {
-            "ENGINE": "django.db.backends.sqlite3",
+            "ENGINE": "config.sqlite",
             "NAME": BACKSTOP.data_dir / "backstop.sqlite3",
             # Web and worker threads live as long as the process (config/bridge.py); so may their connections.
             "CONN_MAX_AGE": None,

@@ -1,0 +1,67 @@
+"""Django's SQLite backend, with writers that take turns.
+
+All our transactions begin with BEGIN IMMEDIATE, which takes SQLite's one lock for writing, and so does a statement that
+writes outside of one. SQLite lets those that wait
+for it poll, up to a tenth of a second apart: under a storm of alerts some never look at the right moment, and give up
+after 20 seconds although the lock was free a hundred times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db import OperationalError
+from django.db.backends.sqlite3 import base
+
+from common import writers
+
+_READS = {"SELECT", "PRAGMA", "EXPLAI"}
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """A connection that writes when those have written who asked before, within this process."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._has_turn = False
+        self.execute_wrappers.append(self._in_turn)
+
+    def _in_turn(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        """Around every statement: one that writes by itself waits for its turn."""
+        if self._has_turn or sql.lstrip()[:6].upper() in _READS:
+            return execute(sql, params, many, context)
+        self._take_turn()
+        try:
+            return execute(sql, params, many, context)
+        finally:
+            self._end_turn()
+
+    def set_autocommit(self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False) -> None:
+        """Off is how a transaction begins, on is how it has ended, well or not."""
+        if not autocommit:
+            self._take_turn()
+        began = False
+        try:
+            super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
+            began = not autocommit
+        finally:
+            if not began:
+                self._end_turn()
+
+    def close(self) -> None:
+        """A connection that is closed within a transaction ends it."""
+        try:
+            super().close()
+        finally:
+            self._end_turn()
+
+    def _take_turn(self) -> None:
+        if not writers.TURN.take(self.settings_dict["OPTIONS"].get("timeout", 20)):
+            raise OperationalError("database is locked: too many writers of this process wait")
+        self._has_turn = True
+
+    def _end_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            writers.TURN.give()

@@ -64,7 +64,7 @@ OUTCOMES: dict[str, dict[str, set[tuple[int, str]]]] = {
     "set": {"K2": {(1, "pass")}, "K3": {(1, "pass")}, "K4": {(1, "pass")}},
     "keyed": {"K3": {(1, "pass")}, "K4": {(1, "pass")}},
     "notify": {"K3": {(1, "pass")}, "K4": {(2, "pass")}},
-    "probe": {"K3": {(1, "pass"), (0, "unknown")}, "K4": {(1, "pass"), (1, "unknown")}},
+    "probe": {"K3": {(1, "pass")}, "K4": {(1, "pass")}},
     "once": {"K2": {(1, "pass")}, "K3": {(0, "unknown")}, "K4": {(1, "unknown")}},
 }
 CASES = {

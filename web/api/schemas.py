@@ -179,13 +179,15 @@ class Change(Schema):
 
 
 class Runbook(Schema):
-    """A runbook; `type` is the kind of incident that it is for."""
+    """A runbook; `type` is the kind of incident that it is for, `needs` what the engine does not run of it yet."""
 
     id: str
     title: str
     type: str
     team: str | None
+    copy_of: str | None
     enabled: bool
+    needs: list[str]
     revision: int | None
     published_at: datetime | None
     url: str

@@ -291,7 +291,7 @@ def _tell_override(
         kind="break_glass",
         key=f"{request.uuid}:{actor.user_id}",
         subject=f"{run.incident.key if run.incident else run.runbook.slug}: {override}"[:300],
-        body=f"{actor.label} approved «{request.preview['sentence']}»: {override}. Please review it.",
+        body=notices.body("break_glass", who=actor.label, action=str(request.preview["sentence"]), reason=override),
         link=f"/runs/{run.uuid}",
         incident=run.incident,
         users=User.objects.filter(is_org_admin=True, is_active=True) if break_glass else (),

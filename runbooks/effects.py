@@ -20,7 +20,7 @@ from common import clock
 from common.errors import DomainError
 from common.faults import crashpoint
 from common.secrets import redact
-from incidents import evidence
+from incidents import evidence, texts
 from runbooks import engine, leases, locks, opening, reading, transitions
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Action, Ambiguous, Applied, NotApplied, Refused
@@ -248,7 +248,7 @@ def _settle_known(run: Run, step: StepRun, effect: Effect, now: datetime, result
     tries.filter(outcome="running").update(outcome="done", ended_at=now)
     request = ApprovalRequest.objects.filter(step_run=step, state="approved").first()
     seconds = round((now - request.closed_at).total_seconds()) if request and request.closed_at else None
-    took = f" It took {seconds // 60} min {seconds % 60} s from approval." if seconds is not None else ""
+    took = f" It took {texts.span(timedelta(seconds=seconds))} from approval." if seconds is not None else ""
     if effect.effect_class not in ("read", "notify"):
         transitions.note(
             run,

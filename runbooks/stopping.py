@@ -125,12 +125,14 @@ def _end(run: Run, *, now: datetime) -> None:
         pinned=True,
         data={"outcome": outcome, "state": ends},
     )
-    title = f"{run.incident.key} " if run.incident else ""
+    subject = f"{run.runbook.title}: {told}"
+    if run.incident is not None:
+        subject = notices.subject(run.incident, says=f"{run.runbook.slug} ended, {told}")
     notices.tell(
         team=run.team,
         kind="run_ended",
         key=str(run.uuid),
-        subject=f"{title}{run.runbook.title}: {told}",
+        subject=subject,
         body=notices.body(
             "run_ended",
             incident=run.incident,

@@ -120,7 +120,8 @@ def context_of(request: PersonRequest, row: ApprovalRequest, **changed: forms.Fo
     effect = Effect.objects.filter(step_run=step, generation=row.generation).first()
     target = target_of(row)
     mine = row.decisions.filter(user_id=request.user.pk).first()
-    may_approve = permissions.can(request.actor, Permission.APPROVE, run.team)
+    may_decide = permissions.can(request.actor, Permission.APPROVE, run.team)
+    may_decide = may_decide and principals.is_among(request.actor, row.principals, team=run.team)
     return {
         "request_row": row,
         "step": step,
@@ -143,8 +144,7 @@ def context_of(request: PersonRequest, row: ApprovalRequest, **changed: forms.Fo
         "left": left,
         "share_left": round(100 * left / total) if total else 0,
         "is_open": row.state == "open" and left > 0,
-        "may_approve": may_approve and principals.is_among(request.actor, row.principals, team=run.team),
-        "may_reject": may_approve,
+        "may_decide": may_decide,
         "may_break": permissions.can(request.actor, Permission.BREAK_GLASS, run.team)
         and (mine is None or (mine.approve and not mine.break_glass)),
         "needs_proof": approval_needs_proof(request),

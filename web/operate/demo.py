@@ -63,6 +63,10 @@ SHORTER = {
     "with: {signal: error_rate, window: 10m}": "with: {signal: error_rate, window: 90s, margin: 0.06}",
 }
 # Each with its connector and where the simulated service answers for it.
+# How often it is looked whether the old version serves again, and for how long it must have before the alert stops:
+# longer than the verification takes, as in earnest, where a rule looks back over its window.
+LOOK_SECONDS = 2.0
+CALM_SECONDS = 150.0
 CONNECTIONS = {
     "demo-prometheus": ("prometheus", ""),
     "demo-model": ("http_json", ""),
@@ -169,13 +173,19 @@ def resumed_world() -> world.World:
 
 
 class Demo:
-    """The demo as pages see it: one live incident at a time, in a simulated service of this process."""
+    """The demo as pages see it: one live incident at a time, in a simulated service of this process.
+
+    Its alert stops as a real one does: by itself, some time after the old version serves again.
+    """
 
     def __init__(self, running: DrillServer) -> None:
         self.running = running
         # Held while trouble begins.
         self._beginning = threading.Lock()
         self._seen = False
+        self._fires = Alert.objects.filter(endpoint=_endpoint(), status="firing").exists()
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="demo-alert", daemon=True).start()
 
     def first_view(self) -> None:
         """The first look at a page sets the incident off, in the background; every later one does nothing."""
@@ -198,6 +208,7 @@ class Demo:
         if endpoint is None or not self._beginning.acquire(blocking=False):
             raise Conflict("The demo is beginning already.", fix="Its alert arrives within seconds; look at Now.")
         try:
+            self._fires = False
             self._send(endpoint, status="resolved")
             self._put_away(actor)
         except BaseException:
@@ -212,6 +223,7 @@ class Demo:
 
     def close(self) -> None:
         """Stop the simulated service."""
+        self._closed.set()
         http.forget(self.running.url)
         self.running.close()
         door.DOOR.demo = None
@@ -243,9 +255,22 @@ class Demo:
             service = Service.objects.get(slug=SERVICE)
             versions.promote(service, NEW, at=datetime.fromtimestamp(made.onset(), UTC))
             self._send(endpoint, status="firing")
+            self._fires = True
         finally:
             self._beginning.release()
             database.close()
+
+    def _watch(self) -> None:
+        """Send the alert's end once the old version has served for as long as the rule looks back."""
+        well_for = 0.0
+        while not self._closed.wait(LOOK_SECONDS):
+            is_well = self._fires and self.running.world.flag("chat-model") == OLD
+            well_for = well_for + LOOK_SECONDS if is_well else 0.0
+            endpoint = _endpoint() if well_for >= CALM_SECONDS else None
+            if endpoint is not None:
+                self._fires = False
+                self._send(endpoint, status="resolved")
+                database.close()
 
     def _send(self, endpoint: Endpoint, *, status: str) -> None:
         """The alert, through the door that every other alert comes in by."""

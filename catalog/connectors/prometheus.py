@@ -33,10 +33,15 @@ _MAX_BYTES = 8 << 20
 
 
 class PrometheusConfig(Config):
-    """Where it is, and which tenant of it (Mimir's X-Scope-OrgID)."""
+    """Where it is, which tenant of it (Mimir's X-Scope-OrgID), and how often it scrapes, in seconds.
+
+    Events are counted in steps of at least four scrapes, as by Grafana's `$__rate_interval`: `increase()` over fewer sees
+    little or nothing of what happened.
+    """
 
     url: Address
     org_id: str = Field("", max_length=150, pattern=r"^[!-~]*$")
+    scrape_seconds: int = Field(15, ge=1, le=300)
 
 
 class PrometheusSecrets(Secrets):

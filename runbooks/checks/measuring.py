@@ -138,9 +138,12 @@ def signal_of(context: Context, name: str) -> Signal:
     return found
 
 
-def step_for(seconds: float) -> float:
-    """The distance of points for a window: about 30 points, between 30 s and 5 min, a multiple of 15 s."""
-    return float(min(300, max(30, round(seconds / 30 / 15) * 15)))
+def step_for(seconds: float, scrape_seconds: float = 0.0) -> float:
+    """The distance of points for a window: about 30 points, between 30 s and 5 min.
+
+    Where events are counted between points, never under four scrapes (see PrometheusConfig).
+    """
+    return float(max(4 * scrape_seconds, min(300, max(30, round(seconds / 30 / 15) * 15))))
 
 
 def is_troubled(context: Context, window: Window) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
@@ -104,7 +104,8 @@ class MetricCompare(Check[MetricCompareParams]):
     after trouble began), and the same hours of yesterday where there are data; windows inside other incidents of the
     service are left out. How it is compared is the signal's `compare`:
     a `rate` (counts of bad or good events and of all; Newcombe's interval), a `mean` of points (Welch's interval), or a
-    `quantile` of histogram buckets or points (order statistics).
+    `quantile` of histogram buckets or points (order statistics). Events are counted in steps of at least four scrapes
+    (the connection's `scrape_seconds`), and only those that scrapes have seen count as evidence.
 
     The verdict is by statistics: **fail** only if the interval excludes zero in the bad direction *and* the change
     reaches the margin; **pass** only if a change of the margin is ruled out; otherwise **inconclusive**. Too few data
@@ -128,7 +129,7 @@ class MetricCompare(Check[MetricCompareParams]):
     def run(self, params: MetricCompareParams, context: Context) -> Finding:
         """Measure every window, compare, and say it in one sentence."""
         now, windows = _windows(params, context)
-        plan = _plan(params, context, step_for(now.seconds))
+        plan = _plan(params, context, now.seconds)
         if now.seconds < 2 * plan.step:
             return _undecided(
                 plan, now, [], "too_few_samples", f"only {words(now.seconds)} have passed since the onset"
@@ -161,7 +162,7 @@ def _windows(params: MetricCompareParams, context: Context) -> tuple[Window, lis
     return now, [before, *([now.ago(_DAY, "yesterday")] if params.yesterday and now.seconds > 0 else [])]
 
 
-def _plan(params: MetricCompareParams, context: Context, step: float) -> _Plan:
+def _plan(params: MetricCompareParams, context: Context, seconds: float) -> _Plan:
     if params.signal:
         signal = signal_of(context, params.signal)
         source, query, stored = gauge(context, signal.connection), signal.query, dict(signal.compare)
@@ -179,7 +180,7 @@ def _plan(params: MetricCompareParams, context: Context, step: float) -> _Plan:
         raise CheckError("bad_param", f"{title(name)} cannot be compared: {error}.", permanent=True) from None
     if not query and (isinstance(compare, Mean) or (isinstance(compare, Quantile) and not compare.buckets)):
         raise CheckError("bad_param", f"A {compare.kind} needs a query.", permanent=True)
-    return _Plan(source, query, compare, worse, unit, name, step)
+    return _Plan(source, query, compare, worse, unit, name, step_for(seconds, source.config.scrape_seconds))
 
 
 def _measure(plan: _Plan, window: Window) -> _Side:
@@ -202,7 +203,10 @@ def _counted(plan: _Plan, query: str, side: _Side) -> list[Series]:
     end = side.window.end
     start = end - timedelta(seconds=plan.step * (side.expected - 1))
     text = query.replace(WINDOW, f"{plan.step:.0f}s")
-    return plan.source.range(text, start=start, end=end, step=plan.step).series
+    found = plan.source.range(text, start=start, end=end, step=plan.step).series
+    # Prometheus extrapolates from the scrapes inside a range to its ends; only what was seen may narrow an interval.
+    seen = 1 - plan.source.config.scrape_seconds / plan.step
+    return [replace(series, points=[(at, value * seen) for at, value in series.points]) for series in found]
 
 
 def _one(series: Sequence[Series]) -> dict[float, float]:

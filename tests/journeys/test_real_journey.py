@@ -5,6 +5,7 @@ Nothing here is ours but Backstop, run by `manage.py up --no-demo`, and the scra
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,15 +131,16 @@ def sign_in(browser: Browser, product: Product) -> Page:
 
 def set_up(product: Product, target: targets.Target, page: Page) -> None:
     """What a new operator does: read why the service was not used, make its connections, start again."""
-    eventually(product.said, lambda said: "Not used    assistant.yaml" in said)
-    for slug, connector, url in (
-        ("metrics", "prometheus", product.env["BACKSTOP_OUTBOUND_ALLOW"].split(",")[1]),
-        ("flags", "flag", target.url),
+    eventually(product.said, lambda said: "Not used " in said and "assistant.yaml" in said)
+    prometheus = product.env["BACKSTOP_OUTBOUND_ALLOW"].split(",")[1]
+    for slug, connector, config in (
+        ("metrics", "prometheus", {"url": prometheus, "scrape_seconds": 1}),
+        ("flags", "flag", {"url": target.url}),
     ):
         page.goto(f"{product.url}/connections/new")
         page.get_by_label("Connector").select_option(connector)
         page.get_by_role("textbox", name="Name").fill(slug)
-        page.get_by_role("textbox", name="Settings").fill(f'{{"url": "{url}"}}')
+        page.get_by_role("textbox", name="Settings").fill(json.dumps(config))
         page.get_by_role("button", name="Keep it").click()
         expect(page).to_have_url(f"{product.url}/connections/default/{slug}")
     assert product.stop() == 0

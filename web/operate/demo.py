@@ -39,7 +39,7 @@ ENDPOINT = SOURCE = "demo"
 SEED = 3
 # The world's clock runs this much faster than ours, so that a change of its flag shows within seconds.
 SPEED = 4.0
-# So much traffic, nearly all of it labelled, that a verification of two minutes decides what a real service needs
+# So much traffic, nearly all of it labelled, that a verification of three minutes decides what a real service needs
 # a quarter of an hour for: whenever it looks, its interval is narrower than the margin (tests/web/operate/test_demo).
 TRAFFIC = 1500
 LABELLED = 0.9
@@ -52,21 +52,21 @@ OLD, NEW = "v42", "v43"
 OLD_SERVED_DAYS = 12
 LONGEST_WAIT_SECONDS = 60.0
 AGAIN = "The demo runs again."
-# The shipped runbook, verified in two minutes instead of a quarter of an hour; its title says so. Its approval waits
+# The shipped runbook, verified in three minutes instead of a quarter of an hour; its title says so. Its approval waits
 # as long as the language lets it, so that nothing expires while somebody reads.
 SHORTER = {
-    "title: Accuracy drop on a served model": "title: Accuracy drop on a served model (demo, verified in 2 minutes)",
+    "title: Accuracy drop on a served model": "title: Accuracy drop on a served model (demo, verified in 3 minutes)",
     "deadline: 24h": "deadline: 14d",
     "timeout: 30m": "timeout: 13d",
-    "wait: 12m": "wait: 105s",
-    "with: {signal: accuracy, window: 10m}": "with: {signal: accuracy, window: 90s, margin: 0.06}",
-    "with: {signal: error_rate, window: 10m}": "with: {signal: error_rate, window: 90s, margin: 0.06}",
+    "wait: 12m": "wait: 150s",
+    "with: {signal: accuracy, window: 10m}": "with: {signal: accuracy, window: 130s, margin: 0.06}",
+    "with: {signal: error_rate, window: 10m}": "with: {signal: error_rate, window: 130s, margin: 0.06}",
 }
 # Each with its connector and where the simulated service answers for it.
 # How often it is looked whether the old version serves again, and for how long it must have before the alert stops:
 # longer than the verification takes, as in earnest, where a rule looks back over its window.
 LOOK_SECONDS = 2.0
-CALM_SECONDS = 150.0
+CALM_SECONDS = 200.0
 CONNECTIONS = {
     "demo-prometheus": ("prometheus", ""),
     "demo-model": ("http_json", ""),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from catalog.models import Service
+from catalog.models import Connection, Service
 from runbooks.checks.base import CheckError, Finding
 from runbooks.checks.metric_compare import MetricCompare, MetricCompareParams
 from tests.factories import make_incident
@@ -43,9 +43,12 @@ def wobble(at: float) -> float:
 
 
 def rates(fake: Fake, *, before: float, now: float, per_step: float = 30) -> Service:
-    """A service whose rate of right answers changes at the onset; 30 one-minute steps since then."""
-    fake.answers.line("all[60s]", lambda at: per_step)
-    fake.answers.line("good[60s]", lambda at: per_step * (now if at > ONSET else before))
+    """A service whose rate of right answers changes at the onset; 30 one-minute steps since then.
+
+    Prometheus sees three of the four quarters of each minute and tells the whole (15 s between scrapes).
+    """
+    fake.answers.line("all[60s]", lambda at: per_step / 0.75)
+    fake.answers.line("good[60s]", lambda at: per_step / 0.75 * (now if at > ONSET else before))
     return make_measured(fake.url, compare=RATE, worse="down")
 
 
@@ -96,8 +99,8 @@ def test_it_counts_a_counter_that_never_moved_as_zero(prometheus: Fake) -> None:
 
 
 def test_it_reads_bad_events_as_the_signal_runs(prometheus: Fake) -> None:
-    prometheus.answers.line("all[60s]", lambda at: 100)
-    prometheus.answers.line("bad[60s]", lambda at: 20 if at > ONSET else 5)
+    prometheus.answers.line("all[60s]", lambda at: 400)
+    prometheus.answers.line("bad[60s]", lambda at: 80 if at > ONSET else 20)
     compare = {"kind": "rate", "bad": "bad[$window]", "all": "all[$window]"}
     found = ask(make_measured(prometheus.url, compare=compare, worse="down"))
     assert (found.verdict, found.result["now"], found.result["before"]) == ("fail", 0.8, 0.95)
@@ -162,8 +165,8 @@ def test_it_waits_for_two_steps(prometheus: Fake) -> None:
 
 def test_it_looks_only_at_what_came_after_a_time(prometheus: Fake) -> None:
     cured = ONSET + 900
-    prometheus.answers.line("all[30s]", lambda at: 100)
-    prometheus.answers.line("good[30s]", lambda at: 70 if ONSET < at <= cured else 90)
+    prometheus.answers.line("all[60s]", lambda at: 400)
+    prometheus.answers.line("good[60s]", lambda at: 280 if ONSET < at <= cured else 360)
     service = make_measured(prometheus.url, compare=RATE, worse="down")
     found = ask(service, since=(NOW - timedelta(minutes=15)).isoformat())
     assert (found.verdict, found.result["now"]) == ("pass", 0.9)
@@ -228,3 +231,13 @@ def test_it_refuses_a_comparison_that_cannot_be(prometheus: Fake) -> None:
         ask(service)
     with pytest.raises(ValueError, match="either signal"):
         MetricCompareParams()
+
+
+def test_it_counts_in_steps_of_four_scrapes_and_only_what_was_seen(prometheus: Fake) -> None:
+    prometheus.answers.line("all[240s]", lambda at: 400)
+    prometheus.answers.line("good[240s]", lambda at: 360)
+    service = make_measured(prometheus.url, compare=RATE, worse="down")
+    Connection.objects.update(config={"url": prometheus.url, "scrape_seconds": 60})
+    found = ask(service)
+    # Seven whole steps of four minutes in half an hour, three quarters of each seen.
+    assert (found.verdict, found.samples) == ("pass", 7 * 300)

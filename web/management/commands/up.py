@@ -57,7 +57,7 @@ class Command(BaseCommand):
         if copy:
             self._say(f"Database    migrated; the file from before is {copy}")
         for fault in faults:
-            self._say(f"Take care   {fault}")
+            self._say(f"Not used    {fault}")
         (settings.BACKSTOP.data_dir / place.ADDRESS_FILE).write_text(settings.BASE_URL + "\n")
         settings.STATIC_ROOT.mkdir(exist_ok=True)
         clean = serve.run(

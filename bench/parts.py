@@ -150,6 +150,8 @@ def first_check(folder: Path) -> dict[str, Any]:
     acks: dict[str, list[float]] = {"bare": [], "ours": []}
     with sqlite_pair(folder) as (bare, ours):
         links = {name: http.client.HTTPConnection("127.0.0.1", of.port, timeout=30) for name, of in _named(bare, ours)}
+        # The statistics are imported in the meantime.
+        time.sleep(WARMED_SECONDS)
         for number in range(WARM_UP + SINGLES):
             for name, server in _named(bare, ours):
                 data, began = load.body(1, f"single-{number}", ["single"]), time.time()

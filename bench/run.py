@@ -27,9 +27,9 @@ RATIOS = {
     ("sqlite", 1): 0.10,
     ("sqlite", 10): 0.15,
     ("sqlite", 100): 0.10,
-    ("postgres", 1): 0.10,
-    ("postgres", 10): 0.10,
-    ("postgres", 100): 0.08,
+    ("postgres", 1): 0.06,
+    ("postgres", 10): 0.08,
+    ("postgres", 100): 0.05,
 }
 # The most that passes.
 LIMITS = {

@@ -35,8 +35,8 @@ _MAX_BYTES = 8 << 20
 class PrometheusConfig(Config):
     """Where it is, which tenant of it (Mimir's X-Scope-OrgID), and how often it scrapes, in seconds.
 
-    Events are counted in steps of at least four scrapes, as by Grafana's `$__rate_interval`: `increase()` over fewer sees
-    little or nothing of what happened.
+    Events are counted in steps of at least four scrapes, as by Grafana's `$__rate_interval`: `increase()` over fewer
+    sees little or nothing of what happened.
     """
 
     url: Address

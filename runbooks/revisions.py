@@ -27,7 +27,7 @@ OWN_WORK = "override: published own work"
 def save(runbook: Runbook | None, *, text: str, actor: Actor, team: Team | None, note: str, source: str) -> Revision:
     """Keep `text` as the next revision; without a runbook, make one. The same text again is the same revision.
 
-    A shipped runbook serves all teams, so only an org admin changes it (docs/decisions/0011); under another id the text
+    A shipped runbook serves all teams, so only an org admin changes it (docs/decisions/0012); under another id the text
     becomes the team's own copy, which stands in for the shipped one. Nothing is published (see `publish`). Raises
     Invalid with all findings (in extra) for a faulty text, Conflict when the id belongs to another runbook, Forbidden
     or NotFound for a person who may not draft runbooks in that team.

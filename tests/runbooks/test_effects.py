@@ -77,7 +77,7 @@ def test_it_never_sends_once_twice_by_itself(team: Team, incident: Incident, wor
     assert len(world.calls) == 1
     assert states(run)["act"] == "unknown"
     assert Lock.objects.get().name == "service:rag-chat"
-    assert Message.objects.filter(kind="waits_for_you", subject__contains="Switch it?").exists()
+    assert Message.objects.filter(kind="waits_for_you", subject__contains="switch it?").exists()
 
 
 @pytest.fixture

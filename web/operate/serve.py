@@ -36,8 +36,8 @@ def run(sock: socket.socket, *, before_engine: Callable[[], object] | None, on_r
 
     `before_engine` and the engine follow in a thread once pages answer, so that the first page waits for neither.
     """
-    # Workers compute beside web threads that mostly wait for the database: at the usual 5 ms a turn each such wait costs
-    # a turn of somebody else's, and a storm is acknowledged at two thirds of the speed (bench/README.md).
+    # Workers compute beside web threads that mostly wait for the database: at the usual 5 ms a turn each such wait
+    # costs a turn of somebody else's, and a storm is acknowledged at two thirds of the speed (bench/README.md).
     sys.setswitchinterval(0.0005)
     server = _server()
     started: list[Engine] = []

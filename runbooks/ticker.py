@@ -102,7 +102,7 @@ def run_pending(worker: str, queues: tuple[str, ...], older_than: float) -> int:
         for pk in jobs.due(now, asked_before=limit):
             jobs.work(pk)
             done += 1
-    ready = _claimable().filter(ready_at__lt=limit, queue__in=queues).order_by("ready_at")
+    ready = _claimable().filter(ready_at__lt=limit, queue__in=queues).order_by("ready_at", "pk")
     for pk in list(ready.values_list("pk", flat=True)[:20]):
         execution.execute(pk, worker)
         done += 1
@@ -124,12 +124,12 @@ def _publish_ready(now: datetime) -> None:
 
 
 def _expired(now: datetime) -> list[int]:
-    rows = StepRun.objects.filter(state="leased", lease_until__lt=now).order_by("lease_until")
+    rows = StepRun.objects.filter(state="leased", lease_until__lt=now).order_by("lease_until", "pk")
     return list(rows.values_list("pk", flat=True)[:BATCH])
 
 
 def _due(now: datetime) -> list[int]:
-    rows = StepRun.objects.filter(state__in=["sleeping", "blocked"], due_at__lte=now).order_by("due_at")
+    rows = StepRun.objects.filter(state__in=["sleeping", "blocked"], due_at__lte=now).order_by("due_at", "pk")
     return list(rows.values_list("pk", flat=True)[:BATCH])
 
 
@@ -152,7 +152,7 @@ def _nobody_knows(now: datetime) -> list[int]:
     living = Worker.objects.filter(ticked_at__gt=now - PATIENCE).values_list("providers", flat=True)
     known = {name for names in living for name in names}
     rows = StepRun.objects.filter(state="ready", ready_at__lte=now - PATIENCE).exclude(provider__in=known)
-    return list(rows.order_by("ready_at").values_list("pk", flat=True)[:BATCH])
+    return list(rows.order_by("ready_at", "pk").values_list("pk", flat=True)[:BATCH])
 
 
 def _past_deadline(now: datetime) -> list[int]:

@@ -29,6 +29,17 @@ def test_every_never_leads_to_its_test() -> None:
             assert "](tests/" in line, line
 
 
+def test_every_figure_leads_to_what_shows_it() -> None:
+    for paragraph in TEXT.split("\n\n"):
+        if re.search(r"\b\d[\d,.]*\s*(%|ms|s|seconds|minutes|hours|MiB|times)\b", paragraph):
+            assert re.search(r"\]\((tests|bench)/", paragraph), paragraph
+
+
+def test_every_link_leads_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)#]+)", TEXT):
+        assert (ROOT / link).exists(), link
+
+
 def test_its_first_screen_has_a_sentence_a_picture_and_two_commands() -> None:
     first = TEXT.split("## The tree")[0]
     assert "](docs/guide/pictures/" in first

@@ -26,6 +26,7 @@ SETTLE_SECONDS = 120
 SINGLES = 60
 # The first ones pay for what is imported on first use.
 WARM_UP = 5
+PAUSE_SECONDS = 0.25
 IDLE_SECONDS = 10.0
 # The statistics are imported three seconds after the start; this long after it they are.
 WARMED_SECONDS = 9.0
@@ -162,7 +163,8 @@ def first_check(folder: Path) -> dict[str, Any]:
                     acks[name].append(time.time() - began)
                     if server is ours:
                         sent[json.loads(data)["alerts"][0]["fingerprint"]] = began
-                time.sleep(0.1)
+                # Long enough for the run to end: the process is to be idle when the next one comes.
+                time.sleep(PAUSE_SECONDS)
         delays = _delays(ours, sent)
     middle = load.percentile(delays, 0.5)
     return {

@@ -25,11 +25,11 @@ check: setup $(VENV)/.test $(VENV)/.check
 	$(VENV)/bin/ruff format --check .
 	$(PY) -m mypy .
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/djlint templates --check --quiet --profile=jinja || $(VENV)/bin/djlint templates --lint --profile=jinja
+	$(VENV)/bin/djlint templates --lint --profile=jinja
 	$(PY) requirements/verify.py
 
 # Its servers are started as those of the tests.
-bench: setup $(VENV)/.test $(VENV)/.bench
+bench: setup $(VENV)/.test
 	$(PY) bench/run.py $(ARGS)
 
 # A stamp per group, named by the lock it was installed from, so that a second run asks nobody anything.
@@ -39,8 +39,6 @@ $(VENV)/.test: requirements/test.txt requirements/install.py
 	@$(PYTHON) requirements/install.py $(VENV) test
 $(VENV)/.check: requirements/check.txt requirements/install.py
 	@$(PYTHON) requirements/install.py $(VENV) check
-$(VENV)/.bench: requirements/bench.txt requirements/install.py
-	@$(PYTHON) requirements/install.py $(VENV) bench
 
 # Resolve pyproject.toml anew into requirements/*.txt (needs a package index).
 lock: setup

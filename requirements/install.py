@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-GROUPS = ("run", "test", "check", "bench")
+GROUPS = ("run", "test", "check")
 
 
 def main(folder: Path, group: str) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
-from catalog import people
+from catalog import people, versions
 from catalog.models import Team
+from common import clock
 from incidents import endpoints
 from web.operate import demo
 
@@ -62,7 +64,7 @@ def arrange(url: str) -> str:
     admin = people.first_user()
     team = Team.objects.get(slug="default")
     demo.connect(team, url)
-    demo.load_service(team)
+    versions.promote(demo.load_service(team), demo.NEW, at=clock.now() - timedelta(minutes=12))
     endpoint, token = endpoints.create(source="alertmanager", name="am", team=team)
     _, program = people.create_token(admin, name="journey", scopes=["*"])
     link = f"/login/link/{people.new_login_link(admin)}"

@@ -23,6 +23,9 @@ from runbooks.definitions import Book
 from runbooks.models import KEY_HOLDING_STATES, Run, Runbook, StepRun
 from runbooks.verdicts import WORDS, boolean
 
+# What people say to a manual step, and the verdict of it; `done` is judged by the step's own rules where it has some.
+MANUAL_DECISIONS = {"": "pass", "done": "pass", "could_not": "fail", "skip": "skipped"}
+
 
 @dataclass(frozen=True)
 class Started:
@@ -300,15 +303,19 @@ def answer(
 def _answer_manual(
     run: Run, step: StepRun, fields: dict[str, Any], decision: str, actor: Actor, note: str, now: datetime
 ) -> None:
+    verdict = MANUAL_DECISIONS.get(decision)
+    if verdict is None:
+        raise Invalid(
+            f"A manual step is answered with {', '.join(word for word in MANUAL_DECISIONS if word)}, not {decision!r}.",
+            fix="Choose one of these; to stop the run, say could_not where that stops it, or cancel the run.",
+        )
+    is_done = verdict == "pass"
     definition = reading.step_of(run, step)
-    result = (
-        dict.fromkeys(definition.fields) | inputs.resolve(definition.fields, given=fields).values
-        if decision in ("", "done")
-        else {}
-    )
-    verdict = {"could_not": "fail", "skip": "skipped"}.get(decision, "pass")
+    result: dict[str, Any] = {}
+    if is_done:
+        result = dict.fromkeys(definition.fields) | inputs.resolve(definition.fields, given=fields).values
     rules = definition.rules
-    if decision in ("", "done") and (rules.pass_if or rules.fail_if):
+    if is_done and (rules.pass_if or rules.fail_if):
         context = reading.names(run, list(run.steps.all()), now) | {"result": result}
         try:
             if rules.fail_if is not None and boolean(rules.fail_if, context):

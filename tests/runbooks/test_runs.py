@@ -231,6 +231,28 @@ def test_it_asks_a_person_what_a_verdict_means(
     assert bool(step(run, "a").overridden_by) is (said["decision"] == "override")
 
 
+ASKS = "  check:\n    - {id: a, manual: Look., fields: {seen: {type: number}}, fail_if: result.seen > 5}\n"
+
+
+@pytest.mark.parametrize("word", ["accept", "stop", "override", "again", "happened", "nonsense"])
+def test_it_takes_for_a_manual_step_no_word_that_means_something_elsewhere(team: Team, word: str) -> None:
+    run = start(make_runbook(team, ASKS), make_actor(team), team)
+    with pytest.raises(Invalid, match="done, could_not, skip"):
+        runs.answer(step(run, "a"), actor=make_actor(team), decision=word, fields={"seen": 9})
+    assert states(run) == {"a": "blocked human"}
+
+
+@pytest.mark.parametrize(
+    ("word", "seen", "verdict"),
+    [("", 9, "fail"), ("done", 9, "fail"), ("done", 1, "pass"), ("could_not", None, "fail"), ("skip", None, "skipped")],
+)
+def test_it_judges_the_answer_to_a_manual_step(team: Team, word: str, seen: int | None, verdict: str) -> None:
+    run = start(make_runbook(team, ASKS), make_actor(team), team)
+    runs.answer(step(run, "a"), actor=make_actor(team), decision=word, fields={"seen": seen} if seen else None)
+    assert states(run) == {"a": verdict}
+    assert step(run, "a").result == ({"seen": seen} if seen else {})
+
+
 def test_it_keeps_the_revision_it_started_with(team: Team, incident: Incident, world: World) -> None:
     steps = "  remediate:\n    - {id: act, action: world.set, with: {to: one}, approval: {from: [role:oncall]}}\n"
     runbook = make_runbook(team, steps)

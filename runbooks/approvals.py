@@ -406,9 +406,15 @@ def _next_telling(step: StepRun, request: ApprovalRequest, definition: Definitio
 
 
 def ask_anew(run: Run, step: StepRun, *, fact: str, now: datetime) -> None:
-    """A fact came up while a request waited: the world is read again and the request is put anew with that fact."""
+    """A fact came up while a request waited: the world is read again and the request is put anew with that fact.
+
+    One that is about to be put (the run may be paused until tomorrow) is put with the newest fact.
+    """
     request = ApprovalRequest.objects.filter(step_run=step, state="open").first()
-    if request is None or request.new_fact == fact:
+    if request is None:
+        StepRun.objects.filter(pk=step.pk, state="ready", stage="preview").update(pending_note=fact)
+        return
+    if request.new_fact == fact:
         return
     _close(request, "superseded", now)
     if transitions.make_ready(step, was=("blocked",), now=now, stage="preview", attempts=0, t0=None, pending_note=fact):

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Q
 
 from catalog.actors import ALERT
 from catalog.models import Team
@@ -239,19 +240,27 @@ def _is_said(event: TriggerEvent, incident: Incident) -> bool:
 
 
 def _facts_for_approvals(touched: list[Touched], *, now: datetime) -> None:
-    """An alert that stops while an approval waits is a fact that the approvers must see; nothing cancels itself."""
-    stopped = {one.incident.pk for one in touched if one.incident and one.alert.status == "resolved"}
+    """An alert that stops while an approval waits is a fact that the approvers must see; nothing cancels itself.
+
+    Only the news of it: senders repeat «resolved», and asking anew each time would put off the end of the time it has.
+    """
+    stopped: dict[int, datetime] = {}
+    for one in touched:
+        if one.incident is not None and one.changed_status and one.alert.status == "resolved":
+            at = one.alert.ends_at or now
+            stopped[one.incident.pk] = max(at, stopped.get(one.incident.pk, at))
     if not stopped:
         return
-    waiting = StepRun.objects.filter(run__incident__in=stopped, state="blocked", blocked_on="approval")
-    for step in waiting.select_related("run"):
-        _fact_for_approval(step, now=now)
+    # Also one that is being put anew: else a second alert that stops meanwhile would be left out of what is shown.
+    asks = Q(state="blocked", blocked_on="approval") | Q(state="ready", stage="preview")
+    for step in StepRun.objects.filter(asks, run__incident__in=stopped).select_related("run"):
+        _fact_for_approval(step, at=stopped[step.run.incident_id or 0], now=now)
 
 
 @transaction.atomic
-def _fact_for_approval(step: StepRun, *, now: datetime) -> None:
-    still = Alert.objects.filter(incident=step.run.incident_id, status="firing").count()
-    fact = f"the alert resolved at {now:%H:%M} UTC" + (f"; {still} alerts still fire" if still else "")
+def _fact_for_approval(step: StepRun, *, at: datetime, now: datetime) -> None:
     run = transitions.lock_run(step.run_id)
-    if run.state == "active":
+    still = Alert.objects.filter(incident=run.incident_id, status="firing").count()
+    fact = f"the alert resolved at {at:%H:%M} UTC" + (f"; {still} alerts still fire" if still else "")
+    if run.state in ("active", "paused"):
         approvals.ask_anew(run, step, fact=fact, now=now)

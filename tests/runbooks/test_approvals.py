@@ -11,11 +11,11 @@ from django.conf import settings
 from catalog.actors import ALERT, person
 from catalog.models import Group, Team
 from common.errors import Conflict, Forbidden, Invalid
-from incidents.models import Alert, Incident, Message, TimelineEntry
-from runbooks import approvals, runs
+from incidents.models import Alert, Endpoint, Incident, Message, TimelineEntry
+from runbooks import approvals, runs, trigger
 from runbooks.models import ApprovalRequest, Attempt, Decision, Effect, Run
 from tests.factories import make_actor, make_user
-from tests.factories_intake import make_endpoint, make_notice, tell
+from tests.factories_intake import make_endpoint, make_notice, take, tell
 from tests.factories_postmortems import make_address
 from tests.factories_runbooks import approve, make_runbook, pump, start, states, step
 from tests.fakes.world import World
@@ -192,6 +192,56 @@ def test_it_says_that_the_alert_resolved_before_anybody_was_asked(
     pump()
     assert ApprovalRequest.objects.get().new_fact == "the alert resolved at 03:14 UTC"
     assert world.calls == []
+
+
+def told_of(endpoint: Endpoint, key: str, status: str, text: str = "") -> None:
+    """A sender tells of an alert, and workers do what follows from it."""
+    body = {"title": f"Accuracy {key}", "dedup_key": key, "status": status, "severity": "high", "description": text}
+    trigger.receive(take(endpoint, body)[0].pk)
+    pump()
+
+
+@pytest.fixture
+def fired(team: Team, incident: Incident, world: World) -> tuple[Endpoint, Run]:
+    """An endpoint with two alerts that fire on one incident, and a run that asks there."""
+    endpoint = make_endpoint(team, "generic", service=incident.service)
+    for key in ("k1", "k2"):
+        told_of(endpoint, key, "firing")
+    alert = Alert.objects.first()
+    assert alert is not None
+    return endpoint, asking(team, alert.incident)
+
+
+def test_it_is_asked_anew_when_an_alert_resolves_and_not_when_that_is_told_again(
+    fired: tuple[Endpoint, Run], moved_clock: Any
+) -> None:
+    endpoint, run = fired
+    told_of(endpoint, "k1", "resolved")
+    asked = request_of(run)
+    assert asked.new_fact.endswith("UTC; 1 alerts still fire")
+    for minute in range(2):
+        moved_clock.forward(minutes=1)
+        told_of(endpoint, "k1", "resolved", f"told again {minute}")
+    assert request_of(run) == asked
+    assert step(run, "act").due_at == asked.due_at
+    told_of(endpoint, "k2", "resolved")
+    assert request_of(run) != asked
+    assert ApprovalRequest.objects.filter(state="open").count() == 1
+
+
+def test_it_is_asked_anew_after_a_pause_in_which_the_alerts_resolved(fired: tuple[Endpoint, Run]) -> None:
+    endpoint, run = fired
+    first = request_of(run)
+    runs.pause(run, actor=make_actor(run.team))
+    told_of(endpoint, "k1", "resolved")
+    with pytest.raises(Conflict):
+        approvals.approve(step(run, "act"), digest=first.digest, actor=make_actor(run.team))
+    told_of(endpoint, "k2", "resolved")
+    runs.resume(run, actor=make_actor(run.team))
+    pump()
+    assert request_of(run) != first
+    assert "resolved at" in request_of(run).new_fact
+    assert "still fire" not in request_of(run).new_fact
 
 
 def test_it_binds_to_what_was_shown(team: Team, incident: Incident, world: World) -> None:

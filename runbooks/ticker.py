@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError, transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from catalog.actors import ENGINE
@@ -44,7 +44,7 @@ _done_at: dict[str, datetime] = {}
 
 
 def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions")) -> None:
-    """One round; raises DatabaseError only when the database itself is away."""
+    """One round; raises OperationalError or InterfaceError only when the database itself is away."""
     now = clock.now()
     # Once a second in every process for ever, so not `update_or_create`: that is a transaction of four statements.
     alive = {"ticked_at": now, "queues": list(queues), "providers": [*CHECKS.names(), *ACTIONS.names()]}
@@ -64,7 +64,7 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
     if _is_time("hints", now, HINT_EVERY):
         _hint_again(now)
     if _is_time("audit", now, AUDIT_EVERY):
-        _audit(now)
+        _audit()
 
 
 def _is_time(what: str, now: datetime, every: timedelta) -> bool:
@@ -166,7 +166,7 @@ def _each(what: str, ids: list[int], act: Callable[[int, datetime], None]) -> No
         try:
             with transaction.atomic():
                 act(pk, clock.now())
-        except DatabaseError:
+        except (OperationalError, InterfaceError):
             raise
         except Exception:
             log.exception("%s of row %s failed", what, pk)
@@ -275,24 +275,22 @@ def _take_lock(pk: int, now: datetime) -> None:
         locks.take(run, step, now=now)
 
 
-def _audit(now: datetime) -> None:
+def _audit() -> None:
     """No lock without a holder at work, and no active run that nothing will ever move (A1, A4)."""
     locks.drop_orphans()
-    for run_id in wedged():
-        engine.advance(run_id)
-        if run_id in wedged():
-            _alarm(run_id, now)
+    _each("wedged run", wedged(), _activate)
+    # Also those whose move failed: a run that cannot be moved is one that somebody must hear of.
+    _each("alarm of a wedged run", wedged(), _alarm)
 
 
 def wedged() -> list[int]:
     """Active runs without any step at work or waiting."""
     alive = StepRun.objects.filter(state__in=["ready", "leased", "sleeping", "blocked", "unknown"]).values("run_id")
-    return list(
-        Run.objects.filter(state__in=["active", "stopping"]).exclude(pk__in=alive).values_list("pk", flat=True)[:BATCH]
-    )
+    rows = Run.objects.filter(state__in=["active", "stopping"]).exclude(pk__in=alive).order_by("pk")
+    return list(rows.values_list("pk", flat=True)[:BATCH])
 
 
-def _alarm(run_id: int, now: datetime) -> None:
+def _alarm(run_id: int, _: datetime) -> None:
     run = Run.objects.select_related("team", "incident", "runbook").get(pk=run_id)
     notices.tell(
         team=run.team,

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
+from pydantic import ValidationError
 
 from catalog.actors import ALERT
 from catalog.models import Team
@@ -149,31 +150,61 @@ def start_matching(team: Team, touched: list[Touched], *, now: datetime) -> None
     runbook with the same inputs on one incident are one trigger.
     """
     news = [one for one in touched if one.opened_episode or one.changed_status]
-    books = _books(team) if news else []
+    books, damaged = _books(team) if news else ([], [])
     found: dict[tuple[int, int, str], Match] = {}
+    faults: dict[tuple[int, int], tuple[Runbook, Incident, str]] = {}
     for one in news:
         if one.incident is None:
             continue
+        for runbook in damaged:
+            faults[runbook.pk, one.incident.pk] = (runbook, one.incident, "it cannot be read")
         data = reading.alert_data(one.alert)
-        for runbook, book, triggers in books:
-            matched = next((source for source in triggers if _matches(source, data)), None)
+        for runbook, book in books:
+            try:
+                matched = next((source for source in book.triggers if _matches(source, data)), None)
+            except ExpressionError as error:
+                faults[runbook.pk, one.incident.pk] = (runbook, one.incident, f"its trigger fails: {error.sentence}")
+                continue
             if matched is not None:
                 key = (runbook.pk, one.incident.pk, _inputs(book, data))
                 match = Match(runbook, one.incident, f"its trigger matched: {matched.source}")
                 found.setdefault(key, match).alerts.append(one.alert)
     for match in found.values():
         _trigger(match, now=now)
+    for runbook, incident, fault in faults.values():
+        _tell_fault(runbook, incident, fault)
 
 
-def _books(team: Team) -> list[tuple[Runbook, Book, list[Expression]]]:
-    """What a team's alerts may start, with the triggers."""
+def _books(team: Team) -> tuple[list[tuple[Runbook, Book]], list[Runbook]]:
+    """What a team's alerts may start; and what cannot be read: a row damaged by hand must not hold up the others."""
     rows = Runbook.objects.started_by_alerts_of(team).select_related("current")
-    found = []
+    found: list[tuple[Runbook, Book]] = []
+    damaged: list[Runbook] = []
     for row in rows.defer("current__text", "current__parsed"):
-        if row.current is not None:
+        assert row.current is not None
+        try:
             book = reading.book_of(row.current)
-            found.append((row, book, list(book.triggers)))
-    return found
+            # Compiled here, so that one that does not compile is found before any alert is looked at.
+            _ = book.triggers
+        except (ValidationError, ExpressionError):
+            damaged.append(row)
+        else:
+            found.append((row, book))
+    return found, damaged
+
+
+@transaction.atomic
+def _tell_fault(runbook: Runbook, incident: Incident, fault: str) -> None:
+    """A runbook that never starts and says nothing is found when it is missed; once per incident and revision."""
+    assert runbook.current is not None
+    Incident.objects.select_for_update().get(pk=incident.pk)
+    data = {"fault": f"{runbook.pk}.{runbook.current.number}"}
+    if incident.timeline.filter(kind="run", data__fault=data["fault"]).exists():
+        return
+    which = f"Runbook {runbook.slug} (revision {runbook.current.number})"
+    log.warning("%s, id %s, may be missing on %s: %s", which, runbook.pk, incident.key, fault)
+    text = f"{which} may be missing here, because {fault.rstrip('.')}. Mend it, or start it by hand."
+    timeline.record(incident, kind="run", actor=ALERT, text=text, data=data, pinned=True)
 
 
 def _inputs(book: Book, alert: dict[str, Any]) -> str:
@@ -185,11 +216,13 @@ def _inputs(book: Book, alert: dict[str, Any]) -> str:
 
 
 def _matches(expression: Expression, alert: dict[str, object]) -> bool:
-    """A trigger that names a label the alert lacks does not match; any other fault does not match either."""
+    """Whether a trigger is true; one that names a label the alert lacks is not. Other faults are its author's."""
     try:
         return boolean(expression, {"alert": alert})
-    except ExpressionError:
-        return False
+    except ExpressionError as error:
+        if (error.missing or ())[:2] == ("alert", "labels"):
+            return False
+        raise
 
 
 @transaction.atomic

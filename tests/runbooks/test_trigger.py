@@ -181,6 +181,29 @@ def test_a_missing_label_in_a_trigger_is_no_match(team: Team, endpoint: Endpoint
     assert not TriggerEvent.objects.exists()
 
 
+@pytest.mark.parametrize("trigger", ["alert.labels.kind > 5", "alert.kind == 'x'", "alert.title | float > 1"])
+def test_a_trigger_that_fails_is_told_once_and_stops_no_other(
+    team: Team, runbook: Runbook, endpoint: Endpoint, caplog: pytest.LogCaptureFixture, trigger: str
+) -> None:
+    make_runbook(team, STEPS, slug="broken", head=HEAD.replace(HEAD.splitlines()[1], f"  - alert: {trigger}"))
+    send(endpoint)
+    send(endpoint, dedup_key="a2")
+    assert [run.runbook for run in Run.objects.all()] == [runbook]
+    [told] = [text for text in said() if "Runbook broken (revision 1) may be missing here" in text]
+    assert "its trigger fails" in told
+    assert caplog.text.count("Runbook broken (revision 1)") == 1
+
+
+def test_a_runbook_that_was_damaged_is_told_and_stops_no_other(
+    team: Team, runbook: Runbook, endpoint: Endpoint
+) -> None:
+    damaged = make_runbook(team, STEPS, slug="damaged", head=HEAD)
+    damaged.revisions.update(parsed={"spec": 9}, sha256="0" * 64)
+    assert send(endpoint).status == "processed"
+    assert [run.runbook for run in Run.objects.all()] == [runbook]
+    assert sum("Runbook damaged (revision 1) may be missing here, because it cannot be read" in t for t in said()) == 1
+
+
 def test_an_alert_that_resolves_before_it_is_read_starts_nothing_twice(runbook: Runbook, endpoint: Endpoint) -> None:
     firing, _ = take(endpoint, FIRING)
     resolved, _ = take(endpoint, FIRING | {"status": "resolved"})

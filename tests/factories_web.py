@@ -54,14 +54,14 @@ class World:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def make_world(slug: str = f"{MARK}-team") -> World:
-    """One thing of every kind, in its first state."""
+def make_world(slug: str = f"{MARK}-team", *, mark: str = MARK) -> World:
+    """One thing of every kind, in its first state; `mark` is part of every visible text."""
     now = clock.now()
-    team = make_team(slug, name=f"{MARK} team")
+    team = make_team(slug, name=f"{mark} team")
     member = make_user(f"{slug}-member"[:40], team=team)
-    service = make_service(team, f"{slug}-service", title=f"{MARK} service")
+    service = make_service(team, f"{slug}-service", title=f"{mark} service")
     connection = make_connection(team, slug=f"{slug}-prom"[:40])
-    endpoint, token = endpoints.create(source="alertmanager", name=f"{MARK} endpoint", team=team)
+    endpoint, token = endpoints.create(source="alertmanager", name=f"{mark} endpoint", team=team)
     delivery = Delivery.objects.create(
         endpoint=endpoint,
         received_at=now,
@@ -70,25 +70,25 @@ def make_world(slug: str = f"{MARK}-team") -> World:
         size=2,
         status="rejected",
         kind="error",
-        reason=f"{MARK} reason",
+        reason=f"{mark} reason",
     )
-    incident = make_incident(team, service, title=f"{MARK} incident")
-    timeline.record(incident, kind="note", actor=person(member), text=f"{MARK} note")
-    store(incident_id=incident.pk, kind="check", summary=f"{MARK} evidence")
+    incident = make_incident(team, service, title=f"{mark} incident")
+    timeline.record(incident, kind="note", actor=person(member), text=f"{mark} note")
+    store(incident_id=incident.pk, kind="check", summary=f"{mark} evidence")
     alert = Alert.objects.create(
         endpoint=endpoint,
-        dedup_key=f"{MARK} key",
+        dedup_key=f"{mark} key",
         status="firing",
-        title=f"{MARK} alert",
+        title=f"{mark} alert",
         starts_at=now,
         first_seen_at=now,
         last_seen_at=now,
         incident=incident,
         service=service,
     )
-    gate = Gate.objects.create(incident=incident, key="k", title=f"{MARK} gate", blocks="close", opened_at=now)
+    gate = Gate.objects.create(incident=incident, key="k", title=f"{mark} gate", blocks="close", opened_at=now)
     runbook = make_runbook(
-        team, f"  check:\n    - {{id: look, manual: '{MARK} look'}}\n", slug=f"{slug.replace('-', '_')}_book"[:40]
+        team, f"  check:\n    - {{id: look, manual: '{mark} look'}}\n", slug=f"{slug.replace('-', '_')}_book"[:40]
     )
     started = runs.start(runbook, given={}, actor=person(member), team=team, incident=incident)
     assert started.run is not None
@@ -99,7 +99,7 @@ def make_world(slug: str = f"{MARK}-team") -> World:
         digest="d" * 64,
         principals=["role:oncall"],
         state="superseded",
-        preview={"sentence": f"{MARK} preview", "before": {}, "after": {}, "lines": [], "warnings": []},
+        preview={"sentence": f"{mark} preview", "before": {}, "after": {}, "lines": [], "warnings": []},
         requested_at=now,
         due_at=now + timedelta(minutes=30),
     )
@@ -107,7 +107,7 @@ def make_world(slug: str = f"{MARK}-team") -> World:
         incident=incident,
         state="draft",
         owner=member,
-        body=f"# {MARK} postmortem",
+        body=f"# {mark} postmortem",
         edition=1,
         clock_started_at=now,
         due_at=now + timedelta(hours=48),
@@ -115,7 +115,7 @@ def make_world(slug: str = f"{MARK}-team") -> World:
     item = ActionItem.objects.create(
         incident=incident,
         team=team,
-        title=f"{MARK} item",
+        title=f"{mark} item",
         kind="prevent",
         owner=member,
         due_on=(now + timedelta(days=7)).date(),
@@ -125,15 +125,15 @@ def make_world(slug: str = f"{MARK}-team") -> World:
         team=team,
         service=service,
         kind="model",
-        summary=f"{MARK} change",
+        summary=f"{mark} change",
         source="api",
         occurred_at=now,
         received_at=now,
     )
     url = "https://hooks.example.com/x"
-    address = people.add_address(url=url, label=f"{MARK} chat", channel="webhook", hint="hooks.example.com", team=team)
-    own = people.add_address(url=url, label=f"{MARK} own", channel="webhook", hint="hooks.example.com", user=member)
-    api_token, _ = people.create_token(member, name=f"{MARK} token", scopes=["read"])
+    address = people.add_address(url=url, label=f"{mark} chat", channel="webhook", hint="hooks.example.com", team=team)
+    own = people.add_address(url=url, label=f"{mark} own", channel="webhook", hint="hooks.example.com", user=member)
+    api_token, _ = people.create_token(member, name=f"{mark} token", scopes=["read"])
     return World(
         team=team,
         member=member,

@@ -151,6 +151,29 @@ def test_a_form_cannot_name_a_foreign_thing(world: World) -> None:
         assert model.count() == 1
 
 
+@pytest.mark.parametrize("calls", PAGES)
+def test_a_page_about_own_things_shows_nothing_foreign(world: World, calls: list[Call]) -> None:
+    mine = make_world("mine", mark="ownmark")
+    client = signed_in(mine.member)
+    for call in calls:
+        for path in call.paths(mine):
+            for method in ("GET", "POST"):
+                status, told = send(client, call, method, path)
+                if method == "GET" and call.is_owned and call.permission is not Permission.ORG_ADMIN:
+                    assert status in (200, 302, 405), f"{path} by its owner: {status}"
+                assert MARK.encode() not in told, f"{method} {path} ({call.name}) by somebody of another team"
+
+
+@pytest.mark.parametrize("calls", CALLS)
+def test_an_operation_about_own_things_tells_nothing_foreign(world: World, calls: list[Call]) -> None:
+    mine = make_world("mine", mark="ownmark")
+    for caller in (Program(mine.member), signed_in(mine.member)):
+        for call in calls:
+            for path in call.paths(mine):
+                _, told = ask(caller, call, path, call.body(mine))
+                assert MARK.encode() not in told, f"{call.name} by somebody of another team"
+
+
 def test_a_foreign_thing_below_an_own_one_is_not_found(world: World) -> None:
     mine = make_world("mine")
     client = signed_in(mine.member)

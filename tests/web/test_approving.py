@@ -193,7 +193,9 @@ def test_approving_wants_a_fresh_sign_in_at_every_door(case: Case) -> None:
 def test_a_second_click_an_old_digest_and_an_ended_request_are_conflicts(case: Case) -> None:
     case.wait()
     client = signed_in(case.other)
-    assert problem(case.api(client, digest="0" * 64))["status"] == 409
+    for digest in ("0" * 64, "0" * 65, "short", ""):
+        assert problem(case.api(client, digest=digest))["status"] == 409
+        assert problem(case.api(client, "reject", digest=digest, reason="no"))["status"] == 409
     assert case.page(client, digest="0" * 64) == 409
     assert case.page(client, typed="v43") == 422, "the target is typed"
     assert case.state == "open"

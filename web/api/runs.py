@@ -63,14 +63,14 @@ class Why(Body):
 class Approve(Body):
     """Yes to exactly the change whose digest this is."""
 
-    digest: str = Field(min_length=8, max_length=64)
+    digest: str
     note: str = Field("", max_length=5_000)
 
 
 class Reject(Body):
     """No, and why."""
 
-    digest: str = Field(min_length=8, max_length=64)
+    digest: str
     reason: str = Field(min_length=1, max_length=5_000)
 
 

@@ -11,6 +11,7 @@ from runbooks.models import Revision, Run, Runbook
 from tests.factories import make_actor, make_incident, make_service, make_user
 from tests.factories_language import ends_within
 from tests.factories_runbooks import make_runbook, pump, start
+from web.pages.runbooks.edit import START
 
 pytestmark = pytest.mark.django_db
 BOOK = """spec: 1
@@ -84,6 +85,24 @@ def test_it_answers_bad_yaml_by_code_and_line(
     assert code in page
     assert f'data-goto="{line}:' in page
     assert not Revision.objects.exists()
+
+
+def test_it_begins_a_new_runbook_with_a_text_without_a_fault(client: Client, author: User, team: Team) -> None:
+    assert "Nothing to object to." in client.get("/runbooks/new").content.decode()
+    status, _ = keep(client, team, START)
+    assert (status, Revision.objects.get().text) == (302, START)
+
+
+@pytest.mark.parametrize("further", [{}, {"check": "1"}], ids=["keep", "check only"])
+def test_the_editor_shows_the_faults_that_keeping_tells(
+    client: Client, author: User, team: Team, further: dict[str, str]
+) -> None:
+    unknown = BOOK.replace("role:oncall", "role:nobody")
+    runbook = make_runbook(team, "  check:\n    - {id: look, manual: Look}\n", slug="mine")
+    for place in ("/runbooks/new", f"/runbooks/{runbook.slug}/edit"):
+        page = client.post(place, {"text": unknown, "team": team.slug, "note": ""} | further).content.decode()
+        assert "RB005" in page
+        assert 'data-goto="5:' in page
 
 
 EXPRESSIONS = {

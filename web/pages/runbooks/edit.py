@@ -30,7 +30,7 @@ phases:
     - id: errors
       name: Are there more errors than usual?
       check: metric.query
-      with: {service: "{{ inputs.service }}", signal: error_rate}
+      with: {signal: error_rate}
       fail_if: value > 0.05
       pass_if: value <= 0.05
 """
@@ -57,11 +57,15 @@ class TextForm(forms.Form):
         return text.replace("\r\n", "\n")
 
 
-def _page(request: PersonRequest, found: Runbook | None, form: TextForm, *, status: int = 200) -> HttpResponse:
+def _page(
+    request: PersonRequest, found: Runbook | None, form: TextForm, team: Team | None, *, status: int = 200
+) -> HttpResponse:
+    """The editor; the findings are those that saving for `team` would give."""
     text = str(form["text"].value() or "").replace("\r\n", "\n")
     # Under another id a shipped runbook becomes the team's copy, so the file's name is not held against it.
     name = f"{found.slug}.yaml" if found and found.team else "new"
-    findings = schema.check(text, file=name, providers=True) if text.strip() else []
+    principals = revisions.principals_of(team) if team else None
+    findings = schema.check(text, file=name, principals=principals) if text.strip() else []
     context: dict[str, Any] = {
         "runbook": found,
         "form": form,
@@ -96,11 +100,11 @@ def edit(request: PersonRequest, slug: str) -> HttpResponse:
         text = newest.text if newest else START
         if found.team is None and not permissions.can(request.actor, Permission.ORG_ADMIN):
             text = revisions.as_copy(found, text, team)
-        return _page(request, found, TextForm(initial={"text": text}))
+        return _page(request, found, TextForm(initial={"text": text}), team)
     form = TextForm(request.POST)
     if not form.is_valid() or "check" in request.POST:
-        return _page(request, found, form, status=200 if form.is_valid() else 422)
-    return _save(request, found, form, team) or _page(request, found, form, status=422)
+        return _page(request, found, form, team, status=200 if form.is_valid() else 422)
+    return _save(request, found, form, team) or _page(request, found, form, team, status=422)
 
 
 class NewForm(TextForm):
@@ -115,9 +119,11 @@ class NewForm(TextForm):
 def new(request: PersonRequest) -> HttpResponse:
     """A new runbook, from a small example."""
     if request.method != "POST":
-        return _page(request, None, NewForm(initial={"text": START}, request=request))
+        return _page(request, None, NewForm(initial={"text": START}, request=request), None)
     form = NewForm(request.POST, request=request)
-    if not form.is_valid() or "check" in request.POST:
-        return _page(request, None, form, status=200 if form.is_valid() else 422)
+    if not form.is_valid():
+        return _page(request, None, form, None, status=422)
     team = team_or_404(request.actor, form.cleaned_data["team"], permission=Permission.DRAFT_RUNBOOK)
-    return _save(request, None, form, team) or _page(request, None, form, status=422)
+    if "check" in request.POST:
+        return _page(request, None, form, team)
+    return _save(request, None, form, team) or _page(request, None, form, team, status=422)

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from catalog import people
 from catalog.actors import ENGINE
@@ -100,6 +102,15 @@ def test_a_delivery_has_the_words_of_the_contract(world: World, program: Program
     assert {"id", "status", "kind", "reason", "alerts"} <= set(told)
     assert "body" not in json.dumps(told)
     assert told["status"] == "rejected"
+
+
+def test_deliveries_are_read_without_their_bodies(world: World, program: Program) -> None:
+    for path in ("deliveries", f"deliveries/{world.delivery.uuid}"):
+        with CaptureQueriesContext(connection) as asked:
+            data(program.get(path))
+        of_deliveries = [query["sql"] for query in asked if 'FROM "incidents_delivery"' in query["sql"]]
+        assert of_deliveries, path
+        assert "body_encrypted" not in "".join(of_deliveries)
 
 
 def test_lists_come_in_pages(world: World, program: Program) -> None:

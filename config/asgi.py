@@ -14,7 +14,7 @@ from config import wsgi
 from config.bridge import Bridge
 from config.limits import Limits, Refused, answer
 
-ELSEWHERE = Refused(404, "This process serves live updates only.", "Ask the address in BACKSTOP_BASE_URL.")
+ELSEWHERE = Refused(404, "not_found", "This process serves live updates only.", "Ask the address in BACKSTOP_BASE_URL.")
 
 streams = Limits(get_asgi_application())
 pages = Bridge(wsgi.application)
@@ -30,4 +30,4 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     elif settings.EMBEDDED or path in ("/healthz", "/readyz"):
         await pages(scope, receive, send)
     else:
-        await answer(send, ELSEWHERE)
+        await answer(scope, send, ELSEWHERE)

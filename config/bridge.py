@@ -18,7 +18,7 @@ from config.limits import MAX_BYTES, TOO_BIG, Refused, answer, read_body
 Start = tuple[int, list[tuple[bytes, bytes]]]
 # The doors that count what they refuse, for people to see: they are told of a body that was too big, without the body.
 COUNTING = "/hooks/"
-BUSY = Refused(503, "Too many requests are waiting.", "Try again in two seconds.")
+BUSY = Refused(503, "busy", "Too many requests are waiting.", "Try again in two seconds.")
 
 
 class Bridge:
@@ -36,7 +36,7 @@ class Bridge:
             if self.free <= 0:
                 raise BUSY
         except Refused as refused:
-            await answer(send, refused)
+            await answer(scope, send, refused)
             return
         self.free -= 1
         try:

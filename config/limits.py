@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
+
+from web import problems
+
+log = logging.getLogger(__name__)
 
 MAX_BYTES = 5 * 1024 * 1024
 MAX_SECONDS = 10.0
@@ -16,16 +21,16 @@ Message = dict[str, Any]
 
 
 class Refused(Exception):
-    """A request that is not passed on: its status and the sentence that says why and what to do."""
+    """A request that is not passed on: its status, the word for programs, and what the sender is told."""
 
-    def __init__(self, status: int, sentence: str, fix: str) -> None:
+    def __init__(self, status: int, code: str, sentence: str, fix: str) -> None:
         super().__init__(sentence)
-        self.status, self.sentence, self.fix = status, sentence, fix
+        self.status, self.code, self.sentence, self.fix = status, code, sentence, fix
 
 
-TOO_BIG = Refused(413, "The body is larger than 5 MiB.", "Send fewer alerts in one request.")
-TOO_SLOW = Refused(408, "The body did not arrive within 10 seconds.", "Send it again.")
-GONE = Refused(400, "The sender left before the body was complete.", "Send it again.")
+TOO_BIG = Refused(413, "too_large", "The body is larger than 5 MiB.", "Send fewer alerts in one request.")
+TOO_SLOW = Refused(408, "too_slow", "The body did not arrive within 10 seconds.", "Send it again.")
+GONE = Refused(400, "incomplete", "The sender left before the body was complete.", "Send it again.")
 
 
 async def read_body(scope: Message, receive: Any) -> bytes:
@@ -55,13 +60,18 @@ async def read_body(scope: Message, receive: Any) -> bytes:
     return b"".join(parts)
 
 
-async def answer(send: Any, refused: Refused) -> None:
+async def answer(scope: Message, send: Any, refused: Refused) -> None:
     """Tell the sender, as problem+json, and close the connection: the rest of the body is not wanted."""
-    body = json.dumps(
-        {"type": "about:blank", "title": refused.sentence, "status": refused.status, "detail": refused.fix}
-    ).encode()
+    offered = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    given = problems.new_request_id(offered.decode("latin-1"))
+    told = problems.told(
+        status=refused.status, code=refused.code, sentence=refused.sentence, fix=refused.fix, request_id=given
+    )
+    # Without the path: that of a hook holds its token.
+    log.warning("refused with %d: %s (request %s)", refused.status, refused.sentence, given)
+    body = json.dumps(told).encode()
     headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body))]
-    headers += [(b"connection", b"close")]
+    headers += [(b"connection", b"close"), (b"x-request-id", given.encode())]
     if refused.status == 503:
         headers += [(b"retry-after", b"2")]
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
@@ -82,7 +92,7 @@ class Limits:
         try:
             body = await read_body(scope, receive)
         except Refused as refused:
-            await answer(send, refused)
+            await answer(scope, send, refused)
             return
         given = False
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -21,7 +19,6 @@ from web.policy import TEAMLESS, holds_anywhere, permission_of
 
 Next = Callable[[HttpRequest], HttpResponseBase]
 log = structlog.stdlib.get_logger(__name__)
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
@@ -29,8 +26,7 @@ def request_id(get_response: Next) -> Next:
     """Give every request an id: in the log lines it causes, in its answer, and in its error page."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        offered = request.headers.get("X-Request-ID", "")
-        given = offered if _SANE_ID.match(offered) else uuid.uuid4().hex
+        given = problems.new_request_id(request.headers.get("X-Request-ID", ""))
         request.request_id = given  # type: ignore[attr-defined]
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=given)

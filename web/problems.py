@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
+import uuid
 from http import HTTPStatus
 from typing import Any
 
@@ -29,8 +31,14 @@ from common.errors import DomainError
 log = logging.getLogger(__name__)
 
 JSON_ROOMS = ("/api/", "/hooks/", "/v2/", "/live/", "/version/", "/metrics", "/healthz", "/readyz")
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
 # Short enough to be back soon after a restart of the database, long enough not to hammer it.
 RETRY_AFTER_SECONDS = 5
+
+
+def new_request_id(offered: str) -> str:
+    """The id that the caller offers, if it is sane; else one of our own."""
+    return offered if _SANE_ID.match(offered) else uuid.uuid4().hex
 
 
 def request_id(request: HttpRequest) -> str:
@@ -46,6 +54,19 @@ def wants_json(request: HttpRequest) -> bool:
     return "json" in accept and "html" not in accept
 
 
+def told(*, status: int, code: str, sentence: str, fix: str, request_id: str) -> dict[str, Any]:
+    """What every problem+json says."""
+    return {
+        "type": f"urn:backstop:problem:{code}",
+        "title": _title(status),
+        "status": status,
+        "detail": sentence,
+        "code": code,
+        "fix": fix,
+        "request_id": request_id,
+    }
+
+
 def problem(
     request: HttpRequest,
     *,
@@ -56,16 +77,8 @@ def problem(
     extra: dict[str, Any] | None = None,
 ) -> HttpResponse:
     """The error as application/problem+json."""
-    body = {
-        **(extra or {}),
-        "type": f"urn:backstop:problem:{code}",
-        "title": _title(status),
-        "status": status,
-        "detail": sentence,
-        "code": code,
-        "fix": fix,
-        "request_id": request_id(request),
-    }
+    always = told(status=status, code=code, sentence=sentence, fix=fix, request_id=request_id(request))
+    body = {**(extra or {}), **always}
     return HttpResponse(json.dumps(body, default=str), status=status, content_type="application/problem+json")
 
 

@@ -36,6 +36,17 @@ def ask(
     return sent
 
 
+def told(start: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """The problem+json of an answer, checked for what the guide promises of every error."""
+    headers = dict(start["headers"])
+    problem: dict[str, Any] = json.loads(body["body"])
+    assert headers[b"content-type"] == b"application/problem+json"
+    assert problem["status"] == start["status"]
+    assert all(problem[name] for name in ("detail", "fix", "code", "request_id"))
+    assert problem["request_id"].encode() == headers[b"x-request-id"]
+    return problem
+
+
 def echo(env: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Answers with the body it got."""
     start_response("202 Accepted", [("X-Length", env["CONTENT_LENGTH"])])
@@ -52,7 +63,7 @@ def test_it_passes_a_body_on_in_one_piece() -> None:
 def test_it_refuses_a_huge_declared_size_without_reading() -> None:
     start, body = ask(Bridge(echo), [], [(b"content-length", b"99999999999")])
     assert start["status"] == 413
-    assert "5 MiB" in json.loads(body["body"])["title"]
+    assert "5 MiB" in told(start, body)["detail"]
 
 
 def test_it_hears_a_body_that_is_too_big_to_its_end_so_that_its_sender_hears_the_answer() -> None:
@@ -78,14 +89,22 @@ def test_it_lets_the_door_for_alerts_know_what_was_refused() -> None:
 
 def test_it_refuses_a_slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_SECONDS", 0.05)
-    start, _ = ask(Bridge(echo), [b"begun"])
-    assert start["status"] == 408
+    start, body = ask(Bridge(echo), [b"begun"])
+    assert (start["status"], told(start, body)["code"]) == (408, "too_slow")
 
 
 def test_it_says_busy_rather_than_queue_without_end() -> None:
-    start, _ = ask(Bridge(echo, threads=0 + 1, waiting=-1), [b"end"])
-    assert start["status"] == 503
+    start, body = ask(Bridge(echo, threads=0 + 1, waiting=-1), [b"end"])
+    assert (start["status"], told(start, body)["code"]) == (503, "busy")
     assert (b"retry-after", b"2") in start["headers"]
+
+
+def test_it_tells_what_every_error_tells_with_the_id_of_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    for number, (offered, taken) in enumerate([(b"from-the-proxy-1", True), (b"no\nid at all", False)]):
+        start, body = ask(Bridge(echo), [], [(b"content-length", b"99999999999"), (b"x-request-id", offered)])
+        problem = told(start, body)
+        assert (problem["request_id"] == offered.decode()) is taken
+        assert f"(request {problem['request_id']})" in caplog.messages[number]
 
 
 def test_no_header_can_pass_itself_off_as_another() -> None:

@@ -22,6 +22,7 @@ from common.errors import DomainError, Forbidden
 from incidents.models import Delivery, Endpoint, Incident, Message, Postmortem
 from runbooks import health
 from runbooks.models import OPEN_RUN_STATES, Run, StepRun
+from web import hooks
 from web.policy import allow
 
 
@@ -55,7 +56,10 @@ def engine(request: HttpRequest) -> HttpResponse:
 
 @allow(Permission.ANYONE)
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus text, read from the database at each scrape; for this machine, or a token with the scope read."""
+    """Prometheus text, read from the database at each scrape; for this machine, or a token with the scope read.
+
+    Only the strangers at the alert doors are counted in memory.
+    """
     if not _trusted(request):
         raise Forbidden(
             "Metrics are for this machine, or for a token with the scope read.",
@@ -63,6 +67,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
         )
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Rows())
+    hooks.strangers_here()
+    registry.register(hooks.STRANGERS)
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 

@@ -6,8 +6,11 @@ Nothing here parses a body but the PagerDuty door, whose API promises its caller
 
 from __future__ import annotations
 
+import os
+
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
+from prometheus_client import Counter
 
 from catalog.permissions import Permission
 from common.background import enqueue
@@ -22,6 +25,10 @@ from web.policy import allow
 
 # config/limits.py and nginx refuse more before Django is asked; this is the same limit for whoever goes round them.
 MAX_BYTES = 5 * 1024 * 1024
+# In memory, because a stranger shall cost no write; by process, because a scrape is answered by one of several.
+STRANGERS = Counter(
+    "backstop_deliveries_unknown", "Requests to the alert doors without a known token.", ["process"], registry=None
+)
 _TOKEN_WORDS = {"token", "key", "secret", "routing_key", "apikey", "api_key", "auth"}
 
 
@@ -33,6 +40,7 @@ def hook(request: HttpRequest, source: str, token: str = "") -> HttpResponse:
         return _only_post(request)
     if not token or _TOKEN_WORDS & {word.lower() for word in request.GET}:
         hint = "The token belongs into the path, /hooks/<source>/<token>: a query ends up in the logs of proxies."
+        strangers_here().inc()
         return _unauthorized(request, hint)
     try:
         endpoint = endpoints.by_token(source, token)
@@ -143,11 +151,18 @@ def _kind(request: HttpRequest) -> str:
     return str(request.META.get("CONTENT_TYPE") or "")
 
 
+def strangers_here() -> Counter:
+    """The count of this process; it is there, and zero, before the first stranger comes."""
+    return STRANGERS.labels(str(os.getpid()))
+
+
 def _count_refused(token: str) -> None:
-    """Show on a switched-off endpoint's page that somebody still sends to it."""
+    """Show on a switched-off endpoint's page that somebody still sends to it; others are strangers."""
     off = Endpoint.objects.filter(token_sha256=fingerprint(token), enabled=False).first()
     if off is not None:
         endpoints.count_refused(off)
+    else:
+        strangers_here().inc()
 
 
 def _only_post(request: HttpRequest) -> HttpResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -99,6 +100,21 @@ def test_a_token_in_the_query_is_refused_with_a_hint(sender: Sender, word: str) 
     assert sender.token not in json.dumps(told)
     assert problem(sender.post(path=f"{sender.path}?{word}=x"))["status"] == 401
     assert not Delivery.objects.exists()
+
+
+def strangers(client: Client) -> float:
+    """How many this process has turned away for want of a known token."""
+    told = client.get("/metrics").content.decode()
+    return float(told.partition(f'backstop_deliveries_unknown_total{{process="{os.getpid()}"}} ')[2].split()[0])
+
+
+def test_strangers_are_counted_for_prometheus(sender: Sender) -> None:
+    before = strangers(sender.client)
+    for path in ("/hooks/x", "/hooks/x/y", "/hooks/grafana/wrong", f"/hooks/alertmanager?token={sender.token}"):
+        assert sender.post(path=path).status_code == 401
+    assert sender.post({"routing_key": "wrong"}, path="/v2/enqueue").status_code == 400
+    assert sender.post().status_code == 202
+    assert strangers(sender.client) - before == 5
 
 
 @pytest.mark.parametrize("method", ["get", "put", "delete", "patch", "head"])

@@ -38,6 +38,7 @@ __all__ = [
 # Our rule, stricter than published practice (three calendar days for the highest severity).
 DUE_AFTER = timedelta(hours=48)
 TELL_AT_HOURS = (24, 44, 48)
+# The one limit of all doors; Markdown is rendered up to half of it, and more is shown plain.
 BODY_LENGTH = 400_000
 # The clock stops when the text is handed in for review.
 CLOCK_STATES = ("due", "draft")
@@ -115,13 +116,11 @@ def save(postmortem: Postmortem, *, body: str, edition: int, actor: Actor) -> Po
     if actor.user is not None:
         permissions.require(actor, Permission.EDIT_POSTMORTEM, incident.team)
     # Someone may have pasted a token from a log: what goes into a postmortem goes far.
-    body = redact(plain(body.replace("\r\n", "\n"))).strip() + "\n"
+    body = redact(plain(body.replace("\r\n", "\n"))).strip()
     if len(body) > BODY_LENGTH:
-        raise Invalid(
-            f"The text has {len(body)} characters.",
-            fix=f"At most {BODY_LENGTH} fit; attach long logs as evidence.",
-            fields={"body": "Too long."},
-        )
+        fix = f"At most {BODY_LENGTH} fit; attach long logs as evidence."
+        raise Invalid(f"The text has {len(body)} characters.", fix=fix, fields={"body": fix})
+    body += "\n"
     with transaction.atomic():
         row = _lock(postmortem)
         if row.edition != edition:

@@ -18,6 +18,7 @@ from catalog.actors import ENGINE
 from catalog.models import Change, Team
 from catalog.permissions import SCOPES
 from incidents.models import ActionItem, Incident, PostmortemEdition, TimelineEntry
+from incidents.postmortems import BODY_LENGTH
 from runbooks.models import Run
 from tests.factories import make_incident, make_team, make_user
 from tests.factories_web import MARK, Program, World, make_world, problem, signed_in
@@ -210,6 +211,20 @@ def test_a_postmortem_is_saved_only_over_the_edition_that_was_read(world: World,
     assert saved["edition"] == 2
     assert problem(program.call("PUT", path, {"body": "# Other", "edition": 1}))["status"] == 409
     assert PostmortemEdition.objects.filter(postmortem__incident=world.incident).count() >= 1
+
+
+def test_a_postmortem_is_as_long_by_the_api_as_on_the_page(world: World, program: Program) -> None:
+    number, browser = world.incident.number, signed_in(world.member)
+    longest = "Line\n" * (BODY_LENGTH // 5 - 1) + "Lines"
+    typed = longest.replace("\n", "\r\n")
+    assert browser.post(f"/postmortems/{number}/edit", {"body": typed, "edition": 1}).status_code == 302
+    saved = data(program.call("PUT", f"postmortems/{number}", {"body": longest, "edition": 2}))
+    assert (saved["edition"], saved["body"]) == (2, longest + "\n")
+    too_long = longest + "x"
+    assert problem(program.call("PUT", f"postmortems/{number}", {"body": too_long, "edition": 2}))["status"] == 422
+    refused = browser.post(f"/postmortems/{number}/edit", {"body": too_long, "edition": 2})
+    assert refused.status_code == 422
+    assert too_long in refused.content.decode(), "what was typed is still there"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class PostmortemFilters(Page):
 class Text(Body):
     """A new text, and the edition that it was made from."""
 
-    body: str = Field(max_length=200_000)
+    body: str = Field(max_length=postmortems.BODY_LENGTH)
     edition: int = Field(ge=0)
 
 

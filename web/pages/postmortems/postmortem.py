@@ -29,9 +29,9 @@ class TextForm(forms.Form):
     body = forms.CharField(
         label="Text",
         required=False,
-        max_length=500_000,
         strip=False,
-        widget=forms.Textarea(attrs={"rows": 30, "class": "document"}),
+        # Only the verb says what is too long: browsers count a line's end as one character and send two.
+        widget=forms.Textarea(attrs={"rows": 30, "class": "document", "maxlength": verbs.BODY_LENGTH}),
     )
     edition = forms.IntegerField(widget=forms.HiddenInput, min_value=0)
 
@@ -83,12 +83,13 @@ def edit(request: PersonRequest, number: int) -> HttpResponse:
     form = TextForm(request.POST)
     if form.is_valid():
         said = form.cleaned_data
-        try:
-            verbs.save(found, body=said["body"], edition=said["edition"], actor=request.actor)
-        except Conflict as conflict:
-            return _conflict(request, found, said["body"], conflict)
-        messages.success(request, "Saved.")
-        return redirect("postmortem", number=number)
+        with faults_of(form):
+            try:
+                verbs.save(found, body=said["body"], edition=said["edition"], actor=request.actor)
+            except Conflict as conflict:
+                return _conflict(request, found, said["body"], conflict)
+            messages.success(request, "Saved.")
+            return redirect("postmortem", number=number)
     return render(request, "postmortems/edit.html", _context(request, found) | {"form": form}, status=422)
 
 

@@ -19,6 +19,7 @@ POINTS = {
     "K3": "an effect was marked sent, before the call",
     "K4": "the outer system answered, nothing recorded",
     "K5": "the result was committed",
+    "R1": "a restored copy is in place, nothing in it was put in doubt",
 }
 _passed: dict[str, int] = {}
 _lock = threading.Lock()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 
 from catalog.actors import ENGINE
@@ -21,6 +21,10 @@ from runbooks.models import OPEN_RUN_STATES, Effect, Lock, Run, StepRun, Worker
 
 _SINCE = "The database was restored from a copy"
 _BEFORE_SENDING = ("ready", "leased", "sleeping", "blocked")
+# A table that says by being there: this database may have been replaced, and nothing in it was put in doubt yet. Made
+# before the copy goes live, dropped in the transaction that puts in doubt; no process serves or works meanwhile.
+MARK = "unfinished_restore"
+MAKE_MARK = f"CREATE TABLE IF NOT EXISTS {MARK} (since text)"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,43 @@ class Doubt:
     runs: int
     deliveries: int
     messages: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.actions} actions that were under way ask a person what became of them; {self.runs} runs are paused "
+            f"until somebody resumes them; {self.deliveries} deliveries can be replayed; {self.messages} messages were "
+            "not sent."
+        )
+
+
+def unfinished() -> bool:
+    """Whether a restore was begun and not brought to its end: nothing may serve or work on this database."""
+    return MARK in connection.introspection.table_names()
+
+
+def mark() -> None:
+    """Note, committed, that a restore begins."""
+    with connection.cursor() as cursor:
+        cursor.execute(MAKE_MARK)
+
+
+def unmark() -> None:
+    """Nothing was replaced, or all of it is in doubt now."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS {MARK}")
+
+
+@transaction.atomic
+def finish() -> Doubt | None:
+    """Bring a restore to its end, also one that was cut off: all in doubt and no mark, or nothing at all.
+
+    None when there is none to finish. The tables must be those of this release (`prepare.migrate`).
+    """
+    if not unfinished():
+        return None
+    doubt = put_in_doubt()
+    unmark()
+    return doubt
 
 
 @transaction.atomic
@@ -64,14 +105,15 @@ def _doubt(pk: int, now: datetime) -> None:
     """S14 for an action that the copy sees before its end, whatever its class: a repeat may be wrong by now."""
     run = transitions.lock_run(StepRun.objects.values_list("run_id", flat=True).get(pk=pk))
     step = StepRun.objects.get(pk=pk)
-    definition = reading.step_of(run, step)
+    # Of an action that this release does not have, nothing is known: the class whose repeat does most harm.
+    known = step.provider in ACTIONS
     # Also where nothing was intended yet: the person's answer is about this row.
     Effect.objects.get_or_create(
         key=effects.key_of(run, step),
         defaults={
             "step_run": step,
-            "provider": definition.provider,
-            "effect_class": ACTIONS.get(definition.provider).effect_class,
+            "provider": step.provider,
+            "effect_class": ACTIONS.get(step.provider).effect_class if known else "once",
             "generation": step.generation,
             "params": step.params,
             "params_digest": "",

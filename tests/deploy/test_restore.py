@@ -84,6 +84,11 @@ def test_a_restored_database_repeats_nothing(env: dict[str, str], flags: Flags, 
             assert "is in use by process" in production.manage(env, "restore", str(copy), "--yes", wrong=True)
     assert "Say so with --yes" in production.manage(env, "restore", str(copy), wrong=True)
 
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(copy.read_bytes()[:6000])
+    production.manage(env, "restore", str(damaged), "--yes", wrong=True)
+    assert "cut off" not in production.manage(env, "prepare"), "nothing was replaced"
+
     said = production.manage(env, "restore", str(copy), "--yes")
     assert "Restored. 1 actions that were under way ask a person" in said
     with at_work(env, tmp_path / "second.log"):
@@ -91,6 +96,21 @@ def test_a_restored_database_repeats_nothing(env: dict[str, str], flags: Flags, 
         # Longer than a lease, and than the silence after which a runner takes steps over by itself.
         time.sleep(8)
     assert flags.changes == ["v1"]
+    assert "run paused, step unknown, effect unknown" in show(env)
+
+
+def test_a_restore_that_was_cut_off_repeats_nothing(env: dict[str, str], flags: Flags, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    production.manage(env, "backup", str(copy))
+    production.manage(env | {"BACKSTOP_FAULT_POINT": "R1"}, "restore", str(copy), "--yes", wrong=True)
+    if "BACKSTOP_REDIS_URL" in env:
+        said = production.manage(env, "worker", wrong=True)
+        assert "A restore of this database was cut off: run `manage.py prepare`" in said
+        assert "finished: 1 actions that were under way ask a person" in production.manage(env, "prepare")
+    with at_work(env, tmp_path / "work.log"):
+        servers.wait_until(lambda: "a worker ticks" in show(env), seconds=60)
+        time.sleep(4)
+    assert flags.changes == []
     assert "run paused, step unknown, effect unknown" in show(env)
 
 

@@ -18,6 +18,7 @@ import httpx2
 import pytest
 
 from common.faults import POINTS
+from tests.deploy import test_restore
 from tests.fakes.effects import KINDS
 from tests.journeys import upstream as upstreams
 from tests.journeys.product import ROOT, Product, eventually
@@ -77,6 +78,7 @@ CASES = {
     "K3": "test_an_effect_never_happens_twice",
     "K4": "test_an_effect_never_happens_twice",
     "K5": "test_a_settled_step_is_not_done_again",
+    "R1": "test_a_restore_that_was_cut_off_repeats_nothing",
 }
 
 
@@ -150,7 +152,7 @@ def test_every_point_of_the_code_has_a_case() -> None:
             named = [call for call in calls if getattr(call.func, "id", getattr(call.func, "attr", "")) == "crashpoint"]
             found += [ast.literal_eval(call.args[0]) for call in named]
     assert set(found) == set(POINTS) == set(CASES)
-    assert set(CASES.values()) <= set(globals())
+    assert set(CASES.values()) <= {*globals(), *vars(test_restore)}
 
 
 @pytest.mark.parametrize("point", ["W1", "W2"])

@@ -51,6 +51,22 @@ def test_an_action_under_way_asks_a_person(run: Run, seen: str) -> None:
     assert "This may have been done: Tell them. The database was restored from a copy" in entry.text
 
 
+def test_an_action_that_this_release_does_not_have_counts_as_unsafe(run: Run) -> None:
+    StepRun.objects.filter(step="act").update(provider="of.another.release")
+    assert restored.put_in_doubt().actions == 1
+    assert list(Effect.objects.values_list("effect_class", "state")) == [("once", "unknown")]
+
+
+def test_it_finishes_what_was_begun_and_nothing_else(run: Run) -> None:
+    assert restored.finish() is None
+    restored.mark()
+    assert restored.unfinished()
+    doubt = restored.finish()
+    assert doubt is not None
+    assert doubt.actions == 1
+    assert not restored.unfinished()
+
+
 def test_a_run_waits_to_be_resumed(run: Run) -> None:
     restored.put_in_doubt()
     run.refresh_from_db()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
-from django.db import connection, connections
+from django.db import DatabaseError, connection, connections
 
-from common.errors import Conflict, Invalid, Unavailable
+from common.errors import Conflict, DomainError, Invalid, Unavailable
+from common.faults import crashpoint
 from runbooks import restored
 from web.operate import prepare
 
@@ -50,7 +52,8 @@ def restore(source: Path) -> restored.Doubt:
     """Replace the whole database by a copy, bring it up to date, and make everything in flight ask before it acts.
 
     Nothing may run on the database meanwhile: the command holds the data folder's lock, and PostgreSQL is asked who
-    else is there. Gives what was put in doubt.
+    else is there. Gives what was put in doubt. Cut off anywhere, it leaves the old database, or a new one whose mark
+    lets nothing start on it before `restored.finish`.
     """
     magic = _PG_MAGIC if connection.vendor == "postgresql" else _SQLITE_MAGIC
     try:
@@ -65,15 +68,38 @@ def restore(source: Path) -> restored.Doubt:
             f"{source} is not a copy of a {connection.vendor} database.", fix="Name a file made by `manage.py backup`."
         )
     if connection.vendor == "postgresql":
-        _refuse_company()
-        name = str(connection.settings_dict["NAME"])
-        options = ["--clean", "--if-exists", "--no-owner", "--single-transaction", "--dbname", name]
-        _run(["pg_restore", *options, str(source)])
+        _put_postgresql_back(source)
     else:
         _put_sqlite_back(source)
     connections.close_all()
+    crashpoint("R1")
     prepare.migrate()
-    return restored.put_in_doubt()
+    # Nothing to finish: somebody ran `prepare` meanwhile.
+    return restored.finish() or restored.Doubt(0, 0, 0, 0)
+
+
+def _put_postgresql_back(source: Path) -> None:
+    _refuse_company()
+    marked, before = restored.unfinished(), _tables_made()
+    # --clean drops what the copy holds and leaves the mark alone.
+    restored.mark()
+    name = str(connection.settings_dict["NAME"])
+    options = ["--clean", "--if-exists", "--no-owner", "--single-transaction", "--dbname", name]
+    try:
+        _run(["pg_restore", *options, str(source)])
+    except DomainError:
+        # It replaces everything or nothing; if it cannot be told which (the server is away), the mark stays.
+        with contextlib.suppress(DatabaseError):
+            if not marked and _tables_made() == before:
+                restored.unmark()
+        raise
+
+
+def _tables_made() -> int | None:
+    """Another number whenever the tables were made anew."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('django_migrations')::oid::bigint")
+        return cast(int | None, cursor.fetchone()[0])
 
 
 def _refuse_company() -> None:
@@ -99,12 +125,36 @@ def _put_sqlite_back(source: Path) -> None:
         fault = copy.execute("PRAGMA quick_check").fetchone()[0]
     if fault != "ok":
         raise Invalid(f"{source} is damaged: {fault}.", fix="Use another copy.")
+    for left in (fresh, *_journals(fresh)):
+        left.unlink(missing_ok=True)
+    # Readable by its owner only, like the database that it becomes.
+    os.close(os.open(fresh, os.O_CREAT | os.O_WRONLY, 0o600))
     shutil.copyfile(source, fresh)
+    with closing(sqlite3.connect(fresh)) as copy:
+        copy.execute(restored.MAKE_MARK)
     connections.close_all()
-    # The journal belongs to the file that goes away; left behind, SQLite would play it into the new one.
-    for name in (f"{target}-wal", f"{target}-shm"):
-        Path(name).unlink(missing_ok=True)
+    _empty_journal(target)
     fresh.replace(target)
+
+
+def _empty_journal(target: Path) -> None:
+    """Bring what was committed into the file itself and its journal to nothing: whole if we end here, and left behind
+    a journal would be played into the file that comes."""
+    if target.exists():
+        try:
+            with closing(sqlite3.connect(target, timeout=2)) as old:
+                busy = old.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            # Any other fault is damage, which is what a restore is for.
+            busy = "locked" in str(error)
+        if busy:
+            raise Conflict(f"{target} is in use by another program.", fix="Close it, then restore again.")
+    for journal in _journals(target):
+        journal.unlink(missing_ok=True)
+
+
+def _journals(file: Path) -> list[Path]:
+    return [Path(f"{file}{suffix}") for suffix in ("-journal", "-wal", "-shm")]
 
 
 def _run(command: list[str]) -> None:

@@ -20,6 +20,7 @@ from catalog import connections as outer
 from catalog.models import Connection
 from common import clock
 from common.errors import DomainError
+from runbooks import restored
 from runbooks.models import Worker
 from web.operate import prepare
 
@@ -126,6 +127,9 @@ def _migrations() -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "migrations", "all applied")
+    if restored.unfinished():
+        fix = "manage.py restore again, or finish it: manage.py prepare (`up` needs none)"
+        yield Finding("problem", "restore", "was cut off; nothing may run on what it left", fix)
 
 
 def _clock() -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from catalog.models import Team, User
 from common.yaml import FileFaults, Finding
 from evaluations import jobs
 from incidents import intake, outbox
-from runbooks import leases, library
+from runbooks import leases, library, restored
 
 KEPT_COPIES = 3
 
@@ -48,9 +48,9 @@ def uncollected() -> list[str]:
 
 def refusals(*, pages: bool = False) -> list[str]:
     """Why a production process must not start, one sentence each: unsafe settings, static files that its pages need,
-    migrations to apply.
+    migrations to apply, a restore that was cut off.
 
-    While the database is away nothing can be said about migrations, and refusing would only prolong the outage.
+    While the database is away nothing can be said about the last two, and refusing would only prolong the outage.
     """
     found = list(settings.BACKSTOP_UNSAFE)
     if settings.EMBEDDED or found:
@@ -61,11 +61,13 @@ def refusals(*, pages: bool = False) -> list[str]:
             "run `manage.py prepare`."
         )
     try:
-        waiting = pending()
+        waiting, cut_off = pending(), restored.unfinished()
     except DatabaseError:
         return found
     if waiting:
         found.append(f"{len(waiting)} migrations are not applied ({waiting[0]} …): run `manage.py prepare`.")
+    if cut_off:
+        found.append("A restore of this database was cut off: run `manage.py prepare` to finish it, or restore again.")
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from runbooks import restored
 from web.operate import prepare
 
 
@@ -23,6 +24,8 @@ class Command(BaseCommand):
         waiting = prepare.pending()
         prepare.migrate()
         self.stdout.write(f"Database: {len(waiting)} migrations applied." if waiting else "Database: up to date.")
+        if doubt := restored.finish():
+            self.stdout.write(f"A restore that was cut off is finished: {doubt}")
         collected = prepare.collect()
         self.stdout.write(f"Static files: {'collected' if collected else 'in place'} in {settings.STATIC_ROOT}.")
         _, faults = prepare.seed()

@@ -35,8 +35,4 @@ class Command(BaseCommand):
             raise CommandError(f"{error.sentence} {error.fix}") from None
         if lock:
             lock.release()
-        self.stdout.write(
-            f"Restored. {doubt.actions} actions that were under way ask a person what became of them; {doubt.runs} "
-            f"runs are paused until somebody resumes them; {doubt.deliveries} deliveries can be replayed; "
-            f"{doubt.messages} messages were not sent."
-        )
+        self.stdout.write(f"Restored. {doubt}")

@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from catalog import people
 from catalog.models import User
 from common.errors import DomainError
+from runbooks import restored
 from web.operate import place, prepare, serve
 
 
@@ -46,6 +47,7 @@ class Command(BaseCommand):
             sock = place.listen(options["host"], options["port"])
             lock.say(f"process {os.getpid()} at {settings.BASE_URL}")
             copy = prepare.migrate()
+            doubt = restored.finish()
             prepare.end_leases()
             user, faults = prepare.seed()
             # Brings the simulated service along, which --no-demo has no use for.
@@ -56,6 +58,8 @@ class Command(BaseCommand):
             raise CommandError(f"{error.sentence} {error.fix}".strip()) from None
         if copy:
             self._say(f"Database    migrated; the file from before is {copy}")
+        if doubt:
+            self._say(f"Restored    what was cut off is finished: {doubt}")
         for fault in faults:
             self._say(f"Not used    {fault}")
         (settings.BACKSTOP.data_dir / place.ADDRESS_FILE).write_text(settings.BASE_URL + "\n")

@@ -79,6 +79,12 @@ class Environment(BaseSettings):
             raise ValueError("must be an address that starts with https:// (or http:// on one machine)")
         return value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        urlsplit(value)  # whose ValueError says what is wrong
+        return value
+
     @field_validator("secret_keys_file")
     @classmethod
     def _readable(cls, value: Path | None) -> Path | None:
@@ -143,7 +149,8 @@ class Environment(BaseSettings):
             found.append("BACKSTOP_TWO_PERSON=off is for the embedded mode only.")
         if not self.base_url.startswith("https://") and not _loopback(self.base_url):
             found.append("BACKSTOP_BASE_URL must start with https:// in production.")
-        if self.redis_url.startswith("redis://") and "@" not in self.redis_url and not _loopback(self.redis_url):
+        redis = urlsplit(self.redis_url)
+        if redis.scheme == "redis" and not redis.password and not _loopback(self.redis_url):
             found.append("BACKSTOP_REDIS_URL needs a password when Redis is not on this machine.")
         if self.fault_point:
             found.append("BACKSTOP_FAULT_POINT is for tests and must be empty.")
@@ -155,7 +162,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _loopback(url: str) -> bool:
-    return any(f"//{host}" in url or f"@{host}" in url for host in ("127.0.0.1", "localhost", "[::1]"))
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def load() -> Environment:

@@ -26,12 +26,18 @@ def current(now: datetime) -> dict[str, Any]:
 
 
 def keep(folder: Path, now: datetime) -> Path:
-    """Write the day's file and one log line with its hash, for logs that leave the machine; again is harmless."""
+    """Write one log line with the day's hash, for logs that leave the machine, and the day's file; again is harmless.
+
+    A file that cannot be written is an error in the log and no more: the line has gone out by then.
+    """
     told = current(now)
     target = folder / f"{now:%Y-%m-%d}.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(told, indent=1) + "\n")
-    log.info("timeline heads: %s of %s timelines in %s", told["sha256"], len(told["heads"]), target)
+    log.info("timeline heads: %s of %s timelines", told["sha256"], len(told["heads"]))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(told, indent=1) + "\n")
+    except OSError as error:
+        log.error("the heads of timelines cannot be written to %s: %s", target, error.strerror)
     return target
 
 

@@ -177,6 +177,17 @@ def test_it_says_which_file_holds_no_heads(story: Story, tmp_path: Path) -> None
     assert caught.value.returncode == 2
 
 
+def test_the_hash_is_in_the_log_though_the_file_cannot_be_written(
+    story: Story, moved_clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    with caplog.at_level("INFO", logger="incidents.heads"):
+        heads.keep(tmp_path / "file/heads", moved_clock())
+    first, second = caplog.records
+    assert heads.current(moved_clock())["sha256"] in first.getMessage()
+    assert (second.levelname, "cannot be written" in second.getMessage()) == ("ERROR", True)
+
+
 def test_heads_reach_back_a_week(story: Story, moved_clock: Clock, tmp_path: Path) -> None:
     last = TimelineEntry.objects.filter(incident=story.incident).last()
     assert last is not None

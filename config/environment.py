@@ -35,7 +35,9 @@ class Environment(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BACKSTOP_", extra="ignore")
 
-    data_dir: Path = Field(CHECKOUT / "data", description="Where the embedded mode keeps its database, keys and lock.")
+    data_dir: Path = Field(
+        CHECKOUT / "data", description="Embedded: database, keys, lock. Production: static files, heads."
+    )
     database_url: str = Field(
         "", description="postgres://user:password@host:port/name; empty: SQLite in the data folder."
     )
@@ -124,7 +126,7 @@ class Environment(BaseSettings):
         except OSError:
             pass
         try:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(path, "x", opener=_private) as file:
                 file.write(secrets.token_urlsafe(48) + "\n")
         except FileExistsError:

@@ -8,6 +8,8 @@ after 20 seconds although the lock was free a hundred times.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +28,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
         super().__init__(*args, **kwargs)
         self._has_turn = False
         self.execute_wrappers.append(self._in_turn)
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """The file is made readable by its owner only; SQLite gives its journals the same mode."""
+        # Never opens a file that is there: closing it again would drop the locks that this process holds on it.
+        with contextlib.suppress(OSError):
+            os.close(os.open(str(self.settings_dict["NAME"]), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        return super().get_new_connection(conn_params)
 
     def _in_turn(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
         """Around every statement: one that writes by itself waits for its turn."""

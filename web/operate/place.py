@@ -21,7 +21,8 @@ class FolderLock:
         self.folder = folder
         path = folder / "lock"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            # Sessions and keys are in it. A folder that was there is its owner's to open and close.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = path.open("a+", encoding="utf-8")  # held open for as long as we run
         except OSError as error:
             raise Unavailable(

@@ -134,8 +134,10 @@ def _copy_before_migrating() -> Path | None:
     if not source.exists() or not connection.introspection.table_names():
         return None
     folder = source.parent / "before-migration"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     target = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.sqlite3"
+    # Readable by its owner only, like what it is a copy of.
+    target.touch(mode=0o600)
     with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
         old.backup(new)
     for stale in sorted(folder.glob("*.sqlite3"))[:-KEPT_COPIES]:

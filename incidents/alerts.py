@@ -16,7 +16,6 @@ from typing import Any
 from django.db import connection, transaction
 
 from catalog.models import Service
-from common import writers
 from incidents import grouping
 from incidents.episodes import CHANGING, Find, Turn, new_row, turn
 from incidents.models import Alert, Endpoint, Incident
@@ -99,7 +98,7 @@ def _apply_alone(endpoint: Endpoint, told: dict[str, Told], *, now: datetime) ->
     try:
         # SQLite has one writer at a time: whoever writes may open, too.
         may_open = connection.vendor == "sqlite"
-        with writers.one_at_a_time(), transaction.atomic():
+        with transaction.atomic():
             return _apply(endpoint, told, now=now, opening=may_open)
     except grouping.MustOpen:
         # An incident has to be opened: from the start again, in the order that opening needs its locks.

@@ -19,7 +19,7 @@ from django.db.models import F, Q
 from catalog import permissions
 from catalog.actors import Actor
 from catalog.permissions import Permission
-from common import clock, writers
+from common import clock
 from common.errors import Conflict
 from common.faults import crashpoint
 from common.secrets import MASK, SECRET_HEADERS, decrypt, encrypt, redact, redact_json
@@ -67,7 +67,7 @@ def accept(endpoint: Endpoint, *, body: bytes, headers: dict[str, str], content_
         headers=_redacted_headers(lowered),
     )
     try:
-        with writers.one_at_a_time(), transaction.atomic(durable=True):
+        with transaction.atomic(durable=True):
             _lock_body(endpoint, sha256)
             earlier = _earlier(endpoint, event_id=event_id, sha256=sha256, now=now)
             if earlier is not None:
@@ -132,8 +132,7 @@ def claim(delivery_id: int) -> Delivery | None:
     free = Delivery.objects.filter(pk=delivery_id, status="received").filter(
         Q(lease_until=None) | Q(lease_until__lt=now)
     )
-    with writers.one_at_a_time():
-        taken = free.update(lease_until=now + LEASE, attempts=F("attempts") + 1)
+    taken = free.update(lease_until=now + LEASE, attempts=F("attempts") + 1)
     if not taken:
         return None
     delivery = Delivery.objects.select_related("endpoint__team", "endpoint__service").get(pk=delivery_id)
@@ -143,8 +142,7 @@ def claim(delivery_id: int) -> Delivery | None:
         return None
     if delivery.size > _BYTES_A_SECOND:
         delivery.lease_until = now + LEASE + timedelta(seconds=delivery.size // _BYTES_A_SECOND)
-        with writers.one_at_a_time():
-            delivery.save(update_fields=["lease_until"])
+        delivery.save(update_fields=["lease_until"])
     return delivery
 
 
@@ -159,7 +157,7 @@ def claim_waiting() -> list[Delivery]:
     now = clock.now()
     ids: list[int] = []
     total = 0
-    with writers.one_at_a_time(), transaction.atomic():
+    with transaction.atomic():
         for pk, size in waiting.select_for_update(skip_locked=True).values_list("id", "size")[:TOGETHER]:
             total += size
             if ids and total > TOGETHER_BYTES:
@@ -176,7 +174,7 @@ def put_back(delivery: Delivery) -> None:
 
     Only a courtesy: without it the lease ends by itself.
     """
-    with contextlib.suppress(DatabaseError), writers.one_at_a_time():
+    with contextlib.suppress(DatabaseError):
         Delivery.objects.filter(pk=delivery.pk, status="received").update(lease_until=None, attempts=F("attempts") - 1)
 
 
@@ -217,8 +215,7 @@ def _end(
     delivery.notes = [redact(_plain(note))[:500] for note in notes]
     delivery.reason = redact(_plain(reason))[:500]
     delivery.processed_at, delivery.lease_until = clock.now(), None
-    with writers.one_at_a_time():
-        delivery.save(update_fields=["status", "kind", "alerts", "notes", "reason", "processed_at", "lease_until"])
+    delivery.save(update_fields=["status", "kind", "alerts", "notes", "reason", "processed_at", "lease_until"])
 
 
 def replay(delivery: Delivery, *, actor: Actor) -> Delivery:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from catalog.actors import ALERT
 from catalog.models import Team
-from common import background, clock, writers
+from common import background, clock
 from common.errors import DomainError, Invalid
 from common.expressions import Expression, ExpressionError
 from incidents import alerts, changes, intake, timeline
@@ -128,7 +128,7 @@ def _process(batch: Batch, *, now: datetime) -> None:
     touched = alerts.apply_together(endpoint, read, now=now)
     start_matching(endpoint.team, touched, now=now)
     _facts_for_approvals(touched, now=now)
-    with writers.one_at_a_time(), transaction.atomic():
+    with transaction.atomic():
         for delivery, told in batch.members:
             intake.finish(delivery, kind=told.kind, alerts=told.alerts, notes=told.notes, reason=told.reason)
 

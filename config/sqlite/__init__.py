@@ -1,1 +1,1 @@
-"""SQLite as Django's, but its writers of one process queue for the one lock (see common/writers.py)."""
+"""SQLite as Django's, but its writers of one process queue for the one lock (see turns.py)."""

@@ -1,23 +1,25 @@
 """Django's SQLite backend, with writers that take turns.
 
 All our transactions begin with BEGIN IMMEDIATE, which takes SQLite's one lock for writing, and so does a statement that
-writes outside of one. SQLite lets those that wait
-for it poll, up to a tenth of a second apart: under a storm of alerts some never look at the right moment, and give up
-after 20 seconds although the lock was free a hundred times.
+writes outside of one. SQLite lets those that wait for it poll, up to a tenth of a second apart: under a storm of alerts
+some never look at the right moment, and give up after 20 seconds although the lock was free a hundred times.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
 from django.db import OperationalError
 from django.db.backends.sqlite3 import base
 
-from common import writers
+from config.sqlite.turns import TURN
 
+# Waits for the turn up to this need no second look at the patience that is left.
+SHORT = 0.5
 _READS = {"SELECT", "PRAGMA", "EXPLAI"}
 
 
@@ -26,7 +28,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._has_turn = False
+        self._has_turn = self._hurried = False
         self.execute_wrappers.append(self._in_turn)
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
@@ -66,11 +68,26 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self._end_turn()
 
     def _take_turn(self) -> None:
-        if not writers.TURN.take(self.settings_dict["OPTIONS"].get("timeout", 20)):
+        """Wait for the turn, and leave what is left of the patience to SQLite, which waits for other processes."""
+        patience = float(self.settings_dict["OPTIONS"].get("timeout", 20))
+        began = time.monotonic()
+        if not TURN.take(patience):
             raise OperationalError("database is locked: too many writers of this process wait")
         self._has_turn = True
+        waited = time.monotonic() - began
+        if waited > SHORT:
+            self._wait_at_most(patience - waited)
+            self._hurried = True
 
     def _end_turn(self) -> None:
-        if self._has_turn:
-            self._has_turn = False
-            writers.TURN.give()
+        if not self._has_turn:
+            return
+        self._has_turn = False
+        TURN.give()
+        if self._hurried:
+            self._hurried = False
+            self._wait_at_most(float(self.settings_dict["OPTIONS"].get("timeout", 20)))
+
+    def _wait_at_most(self, seconds: float) -> None:
+        if self.connection is not None:
+            self.connection.execute(f"PRAGMA busy_timeout={max(0, round(1000 * seconds))}")

@@ -1,19 +1,14 @@
 """Taking turns among the writers of this process on SQLite, which has one writer at a time and no queue for it.
 
 A waiting SQLite connection polls with growing pauses: under a storm some thread may miss its turn until it times out,
-while the lock lies idle in between. Threads that take turns here are served in order, at once. Every transaction and
-every statement does so by itself (config/sqlite/base.py); where several shall be one turn, say so with `one_at_a_time`.
-PostgreSQL needs none of this.
+while the lock lies idle in between. Threads that take turns here are served in order, at once. PostgreSQL needs none of
+this.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from django.db import connection
 
 
 class Turn:
@@ -28,7 +23,7 @@ class Turn:
         self._owner: int | None = None
         self._depth = 0
 
-    def take(self, seconds: float = -1) -> bool:
+    def take(self, seconds: float) -> bool:
         """Wait for it, for so long at most; whether it was got."""
         me = threading.get_ident()
         with self._guard:
@@ -60,20 +55,3 @@ class Turn:
 
 
 TURN = Turn()
-
-
-@contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Wait for this thread's turn to write; put it around the outermost transaction.
-
-    Inside a transaction it does nothing: whoever holds SQLite's lock must never wait here, or two would wait for each
-    other.
-    """
-    if connection.vendor != "sqlite" or connection.in_atomic_block:
-        yield
-        return
-    TURN.take()
-    try:
-        yield
-    finally:
-        TURN.give()

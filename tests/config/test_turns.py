@@ -11,8 +11,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from catalog.models import Team
-from common import writers
-from common.writers import TURN, Turn
+from config.sqlite.turns import TURN, Turn
 from tests.factories import make_team
 
 
@@ -24,7 +23,7 @@ def _start(work: Callable[[], object]) -> threading.Thread:
 
 def test_it_serves_in_the_order_of_waiting_even_if_the_last_one_asks_again() -> None:
     turn, served = Turn(), list[int]()
-    turn.take()
+    turn.take(0)
     threads = []
     for number in range(5):
 
@@ -47,8 +46,8 @@ def test_it_serves_in_the_order_of_waiting_even_if_the_last_one_asks_again() -> 
 
 def test_its_owner_may_take_it_again_and_others_wait_for_all_of_it() -> None:
     turn, got = Turn(), list[bool]()
-    assert turn.take()
-    assert turn.take()
+    assert turn.take(0)
+    assert turn.take(0)
     turn.give()
     _start(lambda: got.append(turn.take(0.01))).join()
     turn.give()
@@ -58,7 +57,7 @@ def test_its_owner_may_take_it_again_and_others_wait_for_all_of_it() -> None:
 
 def test_who_gave_up_is_not_served_later() -> None:
     turn = Turn()
-    turn.take()
+    turn.take(0)
     _start(lambda: turn.take(0.01)).join()
     turn.give()
     assert turn.take(0.01), "nobody holds it"
@@ -85,7 +84,7 @@ def commit() -> None:
     """A transaction that ends well."""
     with transaction.atomic():
         make_team()
-        with transaction.atomic(), writers.one_at_a_time():
+        with transaction.atomic():
             assert not is_free()
 
 

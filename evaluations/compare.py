@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,19 +60,34 @@ def compare_rows(
 
 
 def read_rows(text: str) -> list[dict[str, Any]]:
-    """The rows of a JSONL result file. Invalid with the line that cannot be read."""
-    rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    """The rows of a JSONL result file. Invalid with the line that cannot be read, or names an item anew."""
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    # Not `splitlines`, which also ends lines at characters that JSON texts may hold.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict) or "item" not in row or "score" not in row:
             raise Invalid(f"Line {number} is not an object with item and score.", line=number)
+        fault = _fault(row)
+        if not fault and str(row["item"]) in seen:
+            fault = f"the item {row['item']!r} is there twice"
+        if fault:
+            raise Invalid(f"Line {number}: {fault}.", line=number)
+        seen.add(str(row["item"]))
         rows.append(row)
     return rows
+
+
+def _fault(row: Mapping[str, Any]) -> str:
+    score = row["score"]
+    if score is not None and (not isinstance(score, int | float) or not math.isfinite(score)):
+        return "score is a number, or null where it was not rated"
+    return "" if isinstance(row.get("attributes") or {}, dict) else "attributes are names with short values"
 
 
 def _scores(evaluation: Evaluation) -> dict[str, Row]:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Count, OuterRef, QuerySet, Subquery
 
+from catalog import permissions
+from catalog.actors import Actor
 from catalog.models import Team
+from catalog.permissions import Permission
 from common import clock
 from common.errors import Invalid
-from evaluations.models import Case, EvaluationSet
+from evaluations.models import Case, Evaluation, EvaluationSet
 
 # Sets are compared item by item in memory; beyond this they belong into result files.
 MAX_CASES = 20_000
 MAX_CHARACTERS = 20 << 20
 _FIELDS = {"item", "input", "expected", "attributes"}
+_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
 
 
 @dataclass(frozen=True)
@@ -38,18 +46,62 @@ class Added:
     duplicates: list[str]
 
 
-def load(team: Team, *, slug: str, text: str, title: str = "") -> EvaluationSet:
-    """Make the team's set of that name from JSONL, or add to it what it lacks.
+@dataclass(frozen=True)
+class Loaded:
+    """A set after loading: whether it was made by that, and what came into it."""
+
+    evaluation_set: EvaluationSet
+    is_new: bool
+    added: int
+    duplicates: list[str]
+
+    def __str__(self) -> str:
+        stayed = f"; {len(self.duplicates):,} were there already and stay as they were" if self.duplicates else ""
+        return f"{self.evaluation_set.slug}: {self.added:,} cases added{stayed}."
+
+
+def load(team: Team, *, slug: str, text: str, actor: Actor, title: str = "") -> Loaded:
+    """Make the team's set of that name from JSONL, or add to it what it lacks (see `keep`).
 
     Each line is {"item", "input", "expected", "attributes"?}. Invalid names the first line that is not.
     """
-    cases = read(text)
-    with transaction.atomic():
-        found, _ = EvaluationSet.objects.get_or_create(
-            team=team, slug=slug, defaults={"title": title or slug, "created_at": clock.now()}
+    return keep(team, slug=slug, cases=read(text), actor=actor, title=title)
+
+
+def keep(team: Team, *, slug: str, cases: Iterable[NewCase], actor: Actor, title: str = "") -> Loaded:
+    """Make the team's set of that name, or add to it the cases it lacks; a title replaces the one before.
+
+    The actor needs `configure` (the engine itself asks nobody). Invalid for a name that cannot be one.
+    """
+    if actor.user is not None:
+        permissions.require(actor, Permission.CONFIGURE, team)
+    if not _SLUG.fullmatch(slug):
+        raise Invalid(
+            f"The set's name {slug[:60]!r} cannot be used.",
+            fix="Use 1 to 60 small letters, digits, hyphens or underscores.",
+            fields={"slug": "Small letters, digits, hyphens and underscores only."},
         )
-        add_cases(found, cases=cases)
-    return found
+    given = list(cases)
+    named = Counter(case.item for case in given)
+    if len(named) < len(given):
+        raise Invalid(
+            f"The item {named.most_common(1)[0][0]!r} is there twice.", fix="Give each case a name of its own."
+        )
+    with transaction.atomic():
+        found, is_new = EvaluationSet.objects.get_or_create(
+            team=team, slug=slug, defaults={"title": title[:120] or slug, "created_at": clock.now()}
+        )
+        if title and found.title != title[:120]:
+            found.title = title[:120]
+            found.save(update_fields=["title"])
+        added = add_cases(found, cases=given)
+    return Loaded(found, is_new, added.added, added.duplicates)
+
+
+def counted(rows: QuerySet[EvaluationSet]) -> QuerySet[EvaluationSet]:
+    """Sets with `case_count`, and `last_scored`: when a version was last scored on them."""
+    ended = Evaluation.objects.filter(evaluation_set=OuterRef("pk"), state="done").order_by("-finished_at")
+    return rows.annotate(case_count=Count("cases"), last_scored=Subquery(ended.values("finished_at")[:1]))
 
 
 def read(text: str) -> list[NewCase]:
@@ -58,7 +110,8 @@ def read(text: str) -> list[NewCase]:
         raise Invalid("The set is larger than 20 MiB.", fix="Split it, or keep it as a result file.")
     cases: list[NewCase] = []
     seen: set[str] = set()
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not `splitlines`, which also ends lines at characters that JSON texts may hold.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         case = _case(line, number)
@@ -74,7 +127,9 @@ def read(text: str) -> list[NewCase]:
 def _case(line: str, number: int) -> NewCase:
     try:
         row = json.loads(line)
-    except ValueError:
+        if not _is_storable(row):
+            raise _wrong(number, "NaN, infinity, U+0000 and halves of characters cannot be kept")
+    except (ValueError, RecursionError):
         raise _wrong(number, "this is not JSON") from None
     if not isinstance(row, dict):
         raise _wrong(number, "this is not a JSON object")
@@ -86,6 +141,17 @@ def _case(line: str, number: int) -> NewCase:
     if not isinstance(attributes, dict) or not all(isinstance(v, str | int | bool) for v in attributes.values()):
         raise _wrong(number, "attributes are names with short values")
     return NewCase(str(item), row["input"], row["expected"], {str(k): str(v) for k, v in attributes.items()})
+
+
+def _is_storable(value: Any) -> bool:
+    """Whether every database keeps this JSON value as it is."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, str):
+        return "\x00" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, dict):
+        return all(_is_storable(part) for pair in value.items() for part in pair)
+    return not isinstance(value, list) or all(_is_storable(item) for item in value)
 
 
 def _wrong(number: int, why: str) -> Invalid:

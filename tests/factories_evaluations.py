@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from catalog.actors import ENGINE
 from catalog.models import Service, Team
 from common import clock
 from drills.world import World
@@ -39,7 +40,7 @@ def make_world(cause: str = "none", size: float = 1.0, seed: int = 7, **options:
 def make_set(team: Team | None = None, text: str = "", slug: str = "golden", items: int = 3) -> EvaluationSet:
     """An evaluation set from JSONL, or of a few trivial cases."""
     lines = "\n".join(f'{{"item": "i{n}", "input": "{n}", "expected": "{n}"}}' for n in range(items))
-    return sets.load(team or make_team(), slug=slug, text=text or lines)
+    return sets.load(team or make_team(), slug=slug, text=text or lines, actor=ENGINE).evaluation_set
 
 
 def make_evaluation(

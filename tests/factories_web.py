@@ -11,9 +11,11 @@ from django.http import HttpResponse
 from django.test import Client
 
 from catalog import people
-from catalog.actors import person
+from catalog.actors import ENGINE, person
 from catalog.models import Address, ApiToken, Change, Connection, Service, Team, User
 from common import clock
+from evaluations import sets
+from evaluations.models import EvaluationSet
 from incidents import endpoints, timeline
 from incidents.evidence import store
 from incidents.models import ActionItem, Alert, Delivery, Endpoint, Gate, Incident, Postmortem
@@ -34,6 +36,7 @@ class World:
     member: User
     service: Service
     connection: Connection
+    evaluation_set: EvaluationSet
     endpoint: Endpoint
     endpoint_token: str
     delivery: Delivery
@@ -61,6 +64,8 @@ def make_world(slug: str = f"{MARK}-team", *, mark: str = MARK) -> World:
     member = make_user(f"{slug}-member"[:40], team=team)
     service = make_service(team, f"{slug}-service", title=f"{mark} service")
     connection = make_connection(team, slug=f"{slug}-prom"[:40])
+    case = '{"item": "1", "input": "x", "expected": "y"}'
+    golden = sets.load(team, slug=f"{slug}-golden"[:60], title=f"{mark} set", text=case, actor=ENGINE).evaluation_set
     endpoint, token = endpoints.create(source="alertmanager", name=f"{mark} endpoint", team=team)
     delivery = Delivery.objects.create(
         endpoint=endpoint,
@@ -139,6 +144,7 @@ def make_world(slug: str = f"{MARK}-team", *, mark: str = MARK) -> World:
         member=member,
         service=service,
         connection=connection,
+        evaluation_set=golden,
         endpoint=endpoint,
         endpoint_token=token,
         delivery=delivery,

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from catalog import versions
 from catalog.models import Connection, Service
-from common.errors import DomainError, NotFound
+from common.errors import DomainError, Invalid, NotFound
 from evaluations import compare, jobs
 from evaluations.models import Evaluation, EvaluationSet
 from incidents import evidence
@@ -47,7 +47,8 @@ class EvalCompare(Check[EvalCompareParams]):
 
     `old` and `new` are version names, `previous` (the last kept one that served before) or `serving`. Both are scored
     on the evaluation set through the service's endpoint (its file says `evaluation: {connection, path, set}`), as jobs
-    that outlive a worker; the step sleeps meanwhile. Or give two attached result files by `old_file` and `new_file`.
+    that outlive a worker; the step sleeps meanwhile. Or give two attached result files by `old_file` and `new_file`,
+    the sha256 that `manage.py evaluation result FILE.jsonl` prints.
 
     Cases are paired: McNemar's test over the cases on which the two disagree, and the interval of the mean paired
     difference. **fail** only if the interval excludes zero and the loss reaches `margin`, or a slice of at least 30
@@ -88,9 +89,23 @@ class EvalCompare(Check[EvalCompareParams]):
         return _finding(found, old.version, new.version, old.evaluation_set.slug, [str(old.uuid), str(new.uuid)])
 
 
+def keep_results(content: bytes) -> str:
+    """Keep a result file for `old_file` or `new_file`; gives its sha256.
+
+    Each line is {"item", "score", "attributes"?}. Invalid with the line that cannot be read.
+    """
+    try:
+        rows = compare.read_rows(content.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise Invalid("The file is not UTF-8 text.", fix="Save it as UTF-8.") from None
+    if not rows:
+        raise Invalid("The file holds no results.", fix='Give one JSON object per line: {"item", "score"}.')
+    return evidence.keep_bytes(content, "application/jsonl")
+
+
 def _rows(sha256: str) -> list[dict[str, Any]]:
     try:
-        return compare.read_rows(evidence.read_bytes(sha256).decode("utf-8", "replace"))
+        return compare.read_rows(evidence.read_bytes(sha256).decode("utf-8-sig", "replace"))
     except DomainError as error:
         raise CheckError(
             "bad_param", f"The result file {sha256[:12]}… cannot be read: {error}", permanent=True

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from catalog.actors import ENGINE
 from catalog.models import Team
 from common import clock, http
 from common.errors import Invalid
@@ -151,7 +152,7 @@ def test_it_refuses_a_connection_of_another_kind(team: Team) -> None:
 )
 def test_it_refuses_sets_that_cannot_be_read(team: Team, text: str) -> None:
     with pytest.raises(Invalid):
-        sets.load(team, slug="s", text=text)
+        sets.load(team, slug="s", text=text, actor=ENGINE)
 
 
 def test_it_adds_cases_once_and_remembers_where_they_come_from(team: Team) -> None:

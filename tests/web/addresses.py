@@ -52,6 +52,7 @@ GAPS: list[tuple[str, str, Callable[[World], object]]] = [
     ("runbooks/", "runbook", lambda w: w.runbook.slug),
     ("services/", "slug", lambda w: w.service.slug),
     ("services/", "service", lambda w: w.service.slug),
+    ("evaluation-sets/", "evaluation_set", lambda w: w.evaluation_set.slug),
     ("connections/", "team", lambda w: w.team.slug),
     ("connections/", "slug", lambda w: w.connection.slug),
     ("endpoints/", "pk", lambda w: w.endpoint.pk),
@@ -97,6 +98,10 @@ BODIES: dict[str, Callable[[World], dict[str, Any]]] = {
         "due_on": "2099-01-31",
     },
     "PATCH action-items/{item_id}": lambda w: {"title": "Add an alert on null rates"},
+    "POST evaluation-sets/{evaluation_set}": lambda w: {
+        "team": w.team.slug,
+        "cases": [{"item": "q1", "input": "x", "expected": "y", "attributes": {"kind": "z"}}],
+    },
     "POST changes": lambda w: {"kind": "code", "summary": "x", "service": w.service.slug},
 }
 # What a form says whose address names nothing: here it is the form that names a thing of the world.
@@ -109,6 +114,7 @@ FORMS: dict[str, Callable[[World], dict[str, Any]]] = {
         "slug": "mine",
         "config": '{"url": "https://prometheus.example.com"}',
     },
+    "evaluation_load": lambda w: {"team": w.team.slug, "slug": "mine"},
     "endpoint_new": lambda w: {"source": "generic", "name": "Mine", "team": w.team.slug},
     "person_new": lambda w: {
         "username": "mine",

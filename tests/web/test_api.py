@@ -56,6 +56,7 @@ LISTS = [
     "deliveries",
     "incidents",
     "services",
+    "evaluation-sets",
     "changes",
     "runbooks",
     "runs",
@@ -160,6 +161,18 @@ FILTERS = [
 def test_a_filter_narrows(world: World, program: Program) -> None:
     for query, found in FILTERS:
         assert len(data(program.get(query))["items"]) == found, query
+
+
+def test_a_program_loads_an_evaluation_set_and_adds_to_it(world: World, program: Program) -> None:
+    cases = [{"item": name, "input": name, "expected": "y"} for name in ("a", "b")]
+    body = {"team": world.team.slug, "title": "Nightly", "cases": cases}
+    made = data(program.post("evaluation-sets/nightly", body), 201)
+    assert (made["cases"], made["added"], made["last_scored"]) == (2, 2, None)
+    cases[1]["item"] = "c"
+    more = data(program.post("evaluation-sets/nightly", body))
+    assert (more["cases"], more["added"], more["duplicates"]) == (3, 1, ["a"])
+    refused = problem(program.post("evaluation-sets/nightly", body | {"cases": [cases[0], cases[0]]}))
+    assert (refused["status"], "twice" in refused["detail"]) == (422, True)
 
 
 # --- acts ------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from ninja import Schema
 
+from evaluations import sets
+from evaluations.models import EvaluationSet
 from tests.factories_web import Program, World, make_world, problem, signed_in
 from tests.web.addresses import BODIES, Call, operations
 from web.api import api, schemas, shapes
@@ -68,6 +70,7 @@ def test_every_shape_has_exactly_the_fields_that_are_told(world: World) -> None:
         (shapes.incident, world.incident, schemas.Incident),
         (shapes.entry, entry, schemas.Entry),
         (shapes.service, world.service, schemas.Service),
+        (shapes.evaluation_set, sets.counted(EvaluationSet.objects.all()).get(), schemas.EvaluationSet),
         (shapes.change, world.change, schemas.Change),
         (shapes.runbook, world.runbook, schemas.Runbook),
         (shapes.runbook_with_text, world.runbook, schemas.RunbookText),

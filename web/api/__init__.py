@@ -11,7 +11,7 @@ from ninja.renderers import JSONRenderer
 from catalog.permissions import Permission
 from common.errors import DomainError
 from web import problems
-from web.api import action_items, alerts, doors, incidents, postmortems, runs, services
+from web.api import action_items, alerts, doors, evaluations, incidents, postmortems, runs, services
 from web.api.document import Api
 from web.policy import allow
 
@@ -26,8 +26,8 @@ api = Api(
     parser=doors.StrictParser(),
     renderer=JSONRenderer(),
 )
-for router in (alerts.router, incidents.router, runs.router, postmortems.router, action_items.router, services.router):
-    api.add_router("", router)
+for module in (alerts, incidents, runs, postmortems, action_items, services, evaluations):
+    api.add_router("", module.router)
 
 
 @api.exception_handler(DomainError)

@@ -178,6 +178,24 @@ class Change(Schema):
     received_at: datetime
 
 
+class EvaluationSet(Schema):
+    """Cases with expected answers; `last_scored` is when a version was last scored on them."""
+
+    slug: str
+    title: str
+    team: str
+    cases: int
+    last_scored: datetime | None
+    created_at: datetime
+
+
+class LoadedSet(EvaluationSet):
+    """A set after loading: how many cases came into it, and which items it had already."""
+
+    added: int
+    duplicates: list[str]
+
+
 class Runbook(Schema):
     """A runbook; `type` is the kind of incident that it is for, `needs` what the engine does not run of it yet."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 
 from catalog.models import Change, Service
+from evaluations.models import EvaluationSet
 from incidents.models import ActionItem, Alert, Delivery, Evidence, Incident, Postmortem, TimelineEntry
 from runbooks import reading
 from runbooks.models import ApprovalRequest, Run, Runbook, StepRun
@@ -152,6 +153,18 @@ def change(row: Change) -> Shape:
         "source": row.source,
         "occurred_at": row.occurred_at,
         "received_at": row.received_at,
+    }
+
+
+def evaluation_set(row: EvaluationSet) -> Shape:
+    """An evaluation set, of a query that counted its cases (`sets.counted`)."""
+    return {
+        "slug": row.slug,
+        "title": row.title,
+        "team": row.team.slug,
+        "cases": getattr(row, "case_count"),  # noqa: B009  an annotation
+        "last_scored": getattr(row, "last_scored"),  # noqa: B009
+        "created_at": row.created_at,
     }
 
 

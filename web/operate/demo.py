@@ -100,7 +100,7 @@ def connect(team: Team, url: str) -> None:
 
 def load_service(team: Team) -> Service:
     """The simulated service in the catalog, with its evaluation set; its old version has served for days."""
-    sets.load(team, slug="rag-chat-golden", title="RAG chat, golden questions", text=cases())
+    sets.load(team, slug="rag-chat-golden", title="RAG chat, golden questions", text=cases(), actor=ENGINE)
     text = (Path(world.__file__).parent / "rag-chat.yaml").read_text()
     service = loader.load(text, file="rag-chat.yaml", team=team)
     versions.promote(service, OLD, at=clock.now() - timedelta(days=OLD_SERVED_DAYS))

@@ -10,6 +10,7 @@ from web.pages.action_items import items
 from web.pages.approvals import approval
 from web.pages.connections import connections
 from web.pages.endpoints import deliveries, endpoints
+from web.pages.evaluations import sets
 from web.pages.guide import guide
 from web.pages.incidents import acts, declare, incident, listing
 from web.pages.people import accounts, addresses, people, teams
@@ -62,6 +63,8 @@ urlpatterns = [
     path("services", services.services, name="services"),
     path("services/<slug:slug>", services.service, name="service"),
     path("services/<slug:slug>/changes", services.add_change, name="service_change"),
+    path("evaluation-sets", sets.sets, name="evaluation_sets"),
+    path("evaluation-sets/load", sets.load, name="evaluation_load"),
     path("connections", connections.connections, name="connections"),
     path("connections/new", connections.new, name="connection_new"),
     path("connections/<slug:team>/<slug:slug>", connections.connection, name="connection"),

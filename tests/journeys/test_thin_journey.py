@@ -21,7 +21,7 @@ from incidents.models import Delivery, Incident, TimelineEntry
 from runbooks import library
 from runbooks.models import ApprovalRequest, Effect, Run
 from tests.factories_runbooks import wait_for
-from web.operate import demo
+from web.operate import demo, demo_book
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -46,7 +46,7 @@ def admin(drill: DrillServer) -> User:
     demo.connect(team, drill.url)
     service = demo.load_service(team)
     versions.promote(service, "v43", at=clock.now() - timedelta(minutes=12))
-    demo.shorten_verification(team)
+    demo_book.make(team)
     return user
 
 
@@ -64,7 +64,7 @@ def test_it_goes_from_alert_to_draft(client: Client, drill: DrillServer, admin: 
     assert Delivery.objects.get().status == "processed"
     incident = Incident.objects.get()
     run = Run.objects.get()
-    assert (incident.service and incident.service.slug, run.runbook.slug) == ("rag-chat", "accuracy_drop")
+    assert (incident.service and incident.service.slug, run.runbook.slug) == ("rag-chat", "accuracy_drop_demo")
     assert run.diagnosis["top"] == "model_regression"
 
     client.force_login(admin)

@@ -28,9 +28,9 @@ from drills.server import DrillServer
 from evaluations import sets
 from incidents import endpoints, lifecycle, timeline
 from incidents.models import Alert, Endpoint, Incident
-from runbooks import revisions, runs
-from runbooks.models import OPEN_RUN_STATES, Run, Runbook
-from web.operate import demo_story, door
+from runbooks import runs
+from runbooks.models import OPEN_RUN_STATES, Run
+from web.operate import demo_book, demo_story, door
 
 log = logging.getLogger(__name__)
 SERVICE = "rag-chat"
@@ -52,21 +52,11 @@ OLD, NEW = "v42", "v43"
 OLD_SERVED_DAYS = 12
 LONGEST_WAIT_SECONDS = 60.0
 AGAIN = "The demo runs again."
-# The shipped runbook, verified in three minutes instead of a quarter of an hour; its title says so. Its approval waits
-# as long as the language lets it, so that nothing expires while somebody reads.
-SHORTER = {
-    "title: Accuracy drop on a served model": "title: Accuracy drop on a served model (demo, verified in 3 minutes)",
-    "deadline: 24h": "deadline: 14d",
-    "timeout: 30m": "timeout: 13d",
-    "wait: 12m": "wait: 150s",
-    "with: {signal: accuracy, window: 10m}": "with: {signal: accuracy, window: 130s, margin: 0.06}",
-    "with: {signal: error_rate, window: 10m}": "with: {signal: error_rate, window: 130s, margin: 0.06}",
-}
-# Each with its connector and where the simulated service answers for it.
 # How often it is looked whether the old version serves again, and for how long it must have before the alert stops:
 # longer than the verification takes, as in earnest, where a rule looks back over its window.
 LOOK_SECONDS = 2.0
 CALM_SECONDS = 200.0
+# Each with its connector and where the simulated service answers for it.
 CONNECTIONS = {
     "demo-prometheus": ("prometheus", ""),
     "demo-model": ("http_json", ""),
@@ -79,12 +69,13 @@ def seed() -> None:
     """Put the demo's rows into the database; doing it again changes nothing."""
     team = Team.objects.get(slug="default")
     if Service.objects.filter(slug=SERVICE).exists():
+        demo_book.switch(on=True)
         return
     # Where the simulated service will answer is known once it has started; port 9 discards.
     connect(team, "http://127.0.0.1:9")
     service = load_service(team)
     endpoints.create(source="alertmanager", name=ENDPOINT, team=team, service=service)
-    shorten_verification(team)
+    demo_book.make(team)
     demo_story.tell(service, User.objects.get(username="admin"))
 
 
@@ -105,20 +96,6 @@ def load_service(team: Team) -> Service:
     service = loader.load(text, file="rag-chat.yaml", team=team)
     versions.promote(service, OLD, at=clock.now() - timedelta(days=OLD_SERVED_DAYS))
     return service
-
-
-def shorten_verification(team: Team) -> None:
-    """An edition of the accuracy runbook for the demo; the shipped text stays there as the revision before."""
-    runbook = Runbook.objects.get(slug="accuracy_drop")
-    assert runbook.current is not None
-    text = runbook.current.text
-    for shipped, short in SHORTER.items():
-        assert shipped in text, shipped
-        text = text.replace(shipped, short)
-    revision = revisions.save(
-        runbook, text=text, actor=ENGINE, team=team, note="Shorter verification, for the demo.", source="editor"
-    )
-    revisions.publish(revision, actor=ENGINE)
 
 
 def cases() -> str:

@@ -24,6 +24,7 @@ from common.yaml import FileFaults, Finding
 from evaluations import jobs
 from incidents import intake, outbox
 from runbooks import leases, library, restored
+from web.operate import demo_book
 
 KEPT_COPIES = 3
 
@@ -96,6 +97,8 @@ def seed() -> tuple[User, list[str]]:
     """
     user = people.first_user()
     library.load_shipped()
+    # The demo, if it comes, switches it on again.
+    demo_book.switch(on=False)
     team, faults = Team.objects.get(slug="default"), []
     if settings.BACKSTOP.runbooks_dir:
         faults += _faults(lambda folder: library.load_folder(folder, team).findings, settings.BACKSTOP.runbooks_dir)

@@ -21,9 +21,9 @@ from incidents.models import Delivery, Incident
 from runbooks import library, schema
 from runbooks.checks import comparing
 from runbooks.models import Runbook
-from tests.factories import make_incident
+from tests.factories import make_incident, make_team
 from tests.factories_evaluations import START, Hand
-from web.operate import demo
+from web.operate import demo, demo_book, prepare
 
 CORRECT = 'sum(increase(ml_labels_total{outcome="correct"}[60s]))'
 LABELLED = "sum(increase(ml_labels_total[60s]))"
@@ -103,17 +103,37 @@ def statuses() -> list[str]:
 
 
 def test_it_seeds_once(seeded: Team) -> None:
-    incidents, text = Incident.objects.count(), Runbook.objects.get(slug="accuracy_drop").current
+    incidents, text = Incident.objects.count(), Runbook.objects.get(slug=demo_book.COPY).current
     demo.seed()
     assert Incident.objects.count() == incidents == 1
-    assert Runbook.objects.get(slug="accuracy_drop").current == text
+    assert Runbook.objects.get(slug=demo_book.COPY).current == text
 
 
 def test_its_runbook_says_that_it_is_short(seeded: Team) -> None:
-    current = Runbook.objects.get(slug="accuracy_drop").current
+    current = Runbook.objects.get(slug=demo_book.COPY).current
     assert current is not None
     assert "demo, verified in 3 minutes" in current.text
     assert schema.check(current.text, file="demo") == []
+
+
+def started_by_alerts_of(team: Team) -> list[str]:
+    """The accuracy runbooks that an alert of the team starts."""
+    rows = Runbook.objects.started_by_alerts_of(team).filter(incident_type="accuracy_drop")
+    return [row.slug for row in rows]
+
+
+def test_it_leaves_the_shipped_runbook_as_it_is(seeded: Team) -> None:
+    shipped = Runbook.objects.get(slug="accuracy_drop")
+    assert [row.source for row in shipped.revisions.all()] == ["library"]
+    assert started_by_alerts_of(seeded) == ["accuracy_drop_demo"]
+    assert started_by_alerts_of(make_team("search")) == ["accuracy_drop"]
+
+
+def test_without_the_demo_its_runbook_starts_nothing(seeded: Team) -> None:
+    prepare.seed()
+    assert started_by_alerts_of(seeded) == ["accuracy_drop"]
+    demo.seed()
+    assert started_by_alerts_of(seeded) == ["accuracy_drop_demo"]
 
 
 def test_only_the_first_look_sets_it_off(running: demo.Demo) -> None:

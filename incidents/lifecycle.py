@@ -163,7 +163,10 @@ def resolve(incident: Incident, *, actor: Actor, note: str = "") -> Incident:
 
 
 def reopen(incident: Incident, *, actor: Actor, reason: str) -> Incident:
-    """It was not over. Back to acknowledged if somebody had acknowledged it, else to open."""
+    """It was not over. Back to acknowledged if somebody had acknowledged it, else to open.
+
+    The postmortem's clock starts anew at the next mitigation.
+    """
     _required(reason, "A reason is needed to reopen an incident.", "reason")
 
     def change(row: Incident, now: datetime) -> str:
@@ -176,7 +179,7 @@ def reopen(incident: Incident, *, actor: Actor, reason: str) -> Incident:
         beside = f" {holder.key} is open for the same alerts and keeps collecting them." if holder else ""
         return f"{actor.label} reopened the incident: {reason.strip()}{_stop(reason)}{beside}"
 
-    return _move(incident, "reopen", actor, change)
+    return _move(incident, "reopen", actor, change, after=_stop_clock)
 
 
 def close(incident: Incident, *, actor: Actor, reason: str = "") -> Incident:
@@ -373,6 +376,10 @@ def _data(row: Incident, was: str) -> dict[str, str]:
 
 def _start_clock(row: Incident, now: datetime) -> None:
     postmortems.start_clock(row, now=now)
+
+
+def _stop_clock(row: Incident, now: datetime) -> None:
+    postmortems.stop_clock(row)
 
 
 def _open_with_key(team_id: int, group_key: str, *, but: int | None = None) -> Incident | None:

@@ -8,6 +8,7 @@ entry.
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import ClassVar
 
 from django.conf import settings
@@ -353,6 +354,11 @@ class Postmortem(models.Model):
 
     class Meta:
         ordering = ["due_at"]
+
+    @property
+    def due(self) -> datetime | None:
+        """When it is due. While users feel it nobody can say: the clock starts at the next mitigation."""
+        return self.due_at if self.incident.mitigated_at else None
 
 
 class PostmortemEdition(models.Model):

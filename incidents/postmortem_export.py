@@ -54,7 +54,7 @@ def data(postmortem: Postmortem) -> dict[str, Any]:
         "state": postmortem.state,
         "owner": postmortem.owner.username if postmortem.owner else None,
         "edition": postmortem.edition,
-        "due_at": _moment(postmortem.due_at),
+        "due_at": _moment(postmortem.due),
         "drafted_at": _moment(postmortem.drafted_at),
         "published_at": _moment(postmortem.published_at),
         "body": postmortem.body,

@@ -31,6 +31,7 @@ __all__ = [
     "save",
     "set_state",
     "start_clock",
+    "stop_clock",
     "unsupported_sentences",
     "wants_draft",
 ]
@@ -42,6 +43,7 @@ TELL_AT_HOURS = (24, 44, 48)
 BODY_LENGTH = 400_000
 # The clock stops when the text is handed in for review.
 CLOCK_STATES = ("due", "draft")
+SETTLED_STATES = ("published", "closed")
 MOVES = {
     "due": {"draft"},
     "draft": {"in_review"},
@@ -53,26 +55,29 @@ MOVES = {
 
 
 def start_clock(incident: Incident, *, now: datetime) -> Postmortem:
-    """Start the 48 hours at mitigation, once; the owner is told at 24, 44 and 48 h. Safe to call again.
+    """Start the 48 hours at mitigation; the owner is told at 24, 44 and 48 h. A clock that runs goes on as it is.
 
-    A draft made while the incident was open gets its 48 hours from mitigation, as long as nobody was told of the clock.
+    What came before the mitigation does not count: neither an early draft nor the hours before a reopening.
     """
     with transaction.atomic():
-        postmortem, new = Postmortem.objects.get_or_create(
-            incident=incident,
-            defaults={"owner": owner_of(incident), "clock_started_at": now, "due_at": now + DUE_AFTER},
-        )
-        if new:
-            text = f"Postmortem due {utc(postmortem.due_at)}. Owner: {_owner_label(postmortem)}."
-            told = {"change": "clock_started", "due_at": postmortem.due_at.isoformat()}
+        found, new = _begun(incident, now)
+        row = _lock(found)
+        mitigated = row.incident.mitigated_at
+        is_old = mitigated is not None and row.clock_started_at < mitigated and row.state not in SETTLED_STATES
+        if new or is_old:
+            row.clock_started_at, row.due_at, row.told_hours = now, now + DUE_AFTER, []
+            _store(row, "clock_started_at", "due_at", "told_hours")
+            text = f"Postmortem due {utc(row.due_at)}. Owner: {_owner_label(row)}."
+            told = {"change": "clock_started", "due_at": row.due_at.isoformat()}
             timeline.record(incident, kind="postmortem", actor=ENGINE, text=text, data=told)
-            return postmortem
-        row = _lock(postmortem)
-        mitigated = incident.mitigated_at
-        if mitigated and row.clock_started_at < mitigated and not row.told_hours and row.state in CLOCK_STATES:
-            row.clock_started_at, row.due_at = now, now + DUE_AFTER
-            _store(row, "clock_started_at", "due_at")
     return row
+
+
+def stop_clock(incident: Incident) -> None:
+    """Write down that the 48 hours are off: the incident is open again, and its clock waits for the next mitigation."""
+    if Postmortem.objects.filter(incident=incident).exclude(state__in=SETTLED_STATES).exists():
+        text = "The postmortem's 48 hours are off until the next mitigation."
+        timeline.record(incident, kind="postmortem", actor=ENGINE, text=text, data={"change": "clock_stopped"})
 
 
 def draft(incident: Incident, *, actor: Actor, regenerate: bool = False) -> Postmortem:
@@ -85,7 +90,7 @@ def draft(incident: Incident, *, actor: Actor, regenerate: bool = False) -> Post
         permissions.require(actor, Permission.EDIT_POSTMORTEM, incident.team)
     with transaction.atomic():
         now = clock.now()
-        postmortem = _lock(start_clock(incident, now=now))
+        postmortem = start_clock(incident, now=now) if incident.mitigated_at else _lock(_begun(incident, now)[0])
         if postmortem.state not in (*CLOCK_STATES, "in_review"):
             raise Conflict(f"This postmortem is {postmortem.get_state_display()}; its text is settled.")
         if _is_edited(postmortem) and not regenerate:
@@ -204,18 +209,25 @@ def assign(postmortem: Postmortem, *, owner: User, actor: Actor) -> Postmortem:
 def check_clocks(now: datetime) -> list[Postmortem]:
     """Tell owners whose clocks have run 24, 44 or 48 hours, each hour once; at 48 the team hears it too.
 
-    After a long standstill only the latest hour is told. Drills run no clock. Gives the postmortems told of.
+    After a long standstill only the latest hour is told. Drills run no clock, nor does what
+    users still feel. Gives the postmortems told of.
     """
     told = []
     begun = now - timedelta(hours=TELL_AT_HOURS[0])
-    late = Postmortem.objects.filter(state__in=CLOCK_STATES, clock_started_at__lte=begun, incident__is_drill=False)
+    late = Postmortem.objects.filter(
+        state__in=CLOCK_STATES,
+        clock_started_at__lte=begun,
+        incident__is_drill=False,
+        incident__mitigated_at__isnull=False,
+    )
     for postmortem in late.select_related("incident", "owner"):
         if TELL_AT_HOURS[-1] in postmortem.told_hours:
             continue
         with transaction.atomic():
             row = _lock(postmortem)
             passed = [hour for hour in TELL_AT_HOURS if now >= row.clock_started_at + timedelta(hours=hour)]
-            if row.state not in CLOCK_STATES or not passed or passed[-1] in row.told_hours:
+            runs = row.due is not None and row.state in CLOCK_STATES
+            if not runs or not passed or passed[-1] in row.told_hours:
                 continue
             row.told_hours = passed
             _store(row, "told_hours")
@@ -235,6 +247,12 @@ def of_incident(incident: Incident) -> Postmortem:
 def wants_draft(postmortem: Postmortem) -> bool:
     """Whether one click may draft it without asking about edited text."""
     return postmortem.state in CLOCK_STATES and not _is_edited(postmortem)
+
+
+def _begun(incident: Incident, now: datetime) -> tuple[Postmortem, bool]:
+    """The postmortem of an incident, and whether it was made by this."""
+    defaults = {"owner": owner_of(incident), "clock_started_at": now, "due_at": now + DUE_AFTER}
+    return Postmortem.objects.get_or_create(incident=incident, defaults=defaults)
 
 
 def _lock(postmortem: Postmortem) -> Postmortem:

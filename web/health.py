@@ -140,7 +140,8 @@ class Rows(Collector):
             "state",
             words=["pending", "ready", "leased", "sleeping", "blocked", "unknown"],
         )
-        late = Postmortem.objects.filter(due_at__lt=now, state__in=["due", "draft", "in_review", "approved"]).count()
+        owed = Postmortem.objects.filter(state__in=["due", "draft", "in_review", "approved"])
+        late = owed.filter(due_at__lt=now, incident__mitigated_at__isnull=False).count()
         yield _gauge("postmortems_overdue", "Postmortems past their 48 hours.", late)
 
 

@@ -17,6 +17,7 @@ from common.errors import Conflict, Forbidden, Invalid, NotFound
 from incidents import (
     action_items,
     citations,
+    lifecycle,
     postmortem_export,
     postmortems,
 )
@@ -57,18 +58,50 @@ def test_it_finds_an_owner(team: Team, moved_clock: Clock) -> None:
 
 
 def test_it_gives_an_early_draft_its_48_hours_from_mitigation(team: Team, moved_clock: Clock) -> None:
-    incident = make_incident(team)
-    postmortems.draft(incident, actor=ENGINE)
-    incident.mitigated_at = moved_clock.forward(hours=5)
-    incident.save()
-    assert postmortems.start_clock(incident, now=moved_clock()).due_at == moved_clock() + timedelta(hours=48)
+    make_address("https://a.test/team", team=team)
+    incident = lifecycle.declare(team=team, title="x", severity=2, actor=ENGINE)
+    early = postmortems.draft(incident, actor=ENGINE)
+    assert (early.state, early.due) == ("draft", None)
+    assert postmortems.check_clocks(moved_clock.forward(hours=60)) == []
+    lifecycle.mitigate(incident, actor=ENGINE)
+    assert Postmortem.objects.get().due_at == moved_clock() + timedelta(hours=48)
+    assert [row.told_hours for row in postmortems.check_clocks(moved_clock.forward(hours=24))] == [[24]]
+
+
+def test_it_starts_the_clock_anew_after_a_reopening(team: Team, moved_clock: Clock) -> None:
+    make_address("https://a.test/team", team=team)
+    incident = lifecycle.declare(team=team, title="x", severity=2, actor=ENGINE)
+    lifecycle.resolve(incident, actor=ENGINE)
+    postmortems.check_clocks(moved_clock.forward(hours=25))
+    lifecycle.reopen(incident, actor=ENGINE, reason="It is back.")
+    assert Postmortem.objects.get().due is None
+    assert postmortems.check_clocks(moved_clock.forward(hours=40)) == []
+    lifecycle.mitigate(incident, actor=ENGINE)
+    assert Postmortem.objects.get().due_at == moved_clock() + timedelta(hours=48)
+    for _ in range(60):
+        postmortems.check_clocks(moved_clock.forward(hours=1))
+    kinds = sorted(Message.objects.filter(kind__startswith="postmortem").values_list("kind", flat=True))
+    assert kinds == ["postmortem_24", "postmortem_24", "postmortem_44", "postmortem_48"]
+    told = TimelineEntry.objects.filter(incident=incident, kind="postmortem").order_by("seq")
+    assert [entry.data["change"] for entry in told] == ["clock_started", "clock_stopped", "clock_started"]
+
+
+def test_it_leaves_a_published_postmortem_its_date(team: Team, moved_clock: Clock) -> None:
+    incident = lifecycle.declare(team=team, title="x", severity=2, actor=ENGINE)
+    lifecycle.resolve(incident, actor=ENGINE)
+    Postmortem.objects.update(state="published")
+    due_at = Postmortem.objects.get().due_at
+    moved_clock.forward(hours=1)
+    lifecycle.reopen(incident, actor=ENGINE, reason="It is back.")
+    lifecycle.mitigate(incident, actor=ENGINE)
+    assert Postmortem.objects.get().due == due_at
 
 
 def test_it_tells_at_24_44_and_48_hours_once_each(team: Team, moved_clock: Clock) -> None:
     user = make_user(team=team)
     make_address("https://a.test/own", user=user)
     make_address("https://a.test/team", team=team)
-    incident = make_incident(team, make_service(team, default_owner=user))
+    incident = make_incident(team, make_service(team, default_owner=user), mitigated_at=moved_clock())
     postmortems.start_clock(incident, now=moved_clock())
     told = []
     for _ in range(60):
@@ -82,13 +115,13 @@ def test_it_tells_at_24_44_and_48_hours_once_each(team: Team, moved_clock: Clock
 
 def test_it_tells_only_the_latest_hour_after_a_standstill(team: Team, moved_clock: Clock) -> None:
     make_address("https://a.test/team", team=team)
-    postmortems.start_clock(make_incident(team), now=moved_clock())
+    postmortems.start_clock(make_incident(team, mitigated_at=moved_clock()), now=moved_clock())
     postmortems.check_clocks(moved_clock.forward(hours=70))
     assert list(Message.objects.values_list("kind", flat=True)) == ["postmortem_48"]
 
 
 def test_it_runs_no_clock_for_drills(team: Team, moved_clock: Clock) -> None:
-    postmortems.start_clock(make_incident(team, is_drill=True), now=moved_clock())
+    postmortems.start_clock(make_incident(team, is_drill=True, mitigated_at=moved_clock()), now=moved_clock())
     assert postmortems.check_clocks(moved_clock.forward(hours=50)) == []
 
 

@@ -296,7 +296,7 @@ class PostmortemLine(Schema):
     owner: str | None
     edition: int
     clock_started_at: datetime
-    due_at: datetime
+    due_at: datetime | None
     drafted_at: datetime | None
     published_at: datetime | None
     url: str

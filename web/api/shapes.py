@@ -265,7 +265,7 @@ def postmortem(row: Postmortem) -> Shape:
         "body": row.body,
         "whys": row.whys,
         "clock_started_at": row.clock_started_at,
-        "due_at": row.due_at,
+        "due_at": row.due,
         "drafted_at": row.drafted_at,
         "published_at": row.published_at,
         "url": link(f"/postmortems/{row.incident.number}"),

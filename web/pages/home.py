@@ -131,7 +131,10 @@ def context_of(request: PersonRequest) -> dict[str, Any]:
         "clocks": list(
             # An exercise has a postmortem for practice; nobody is late with it.
             Postmortem.objects.filter(
-                incident__team__in=teams, incident__is_drill=False, state__in=["due", "draft", "in_review"]
+                incident__team__in=teams,
+                incident__is_drill=False,
+                state__in=["due", "draft", "in_review"],
+                incident__mitigated_at__isnull=False,
             )
             .select_related("incident", "owner")
             .order_by("due_at")[:20]

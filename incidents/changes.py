@@ -21,12 +21,13 @@ def apply(
 ) -> list[Change]:
     """Keep each change, for the endpoint's team; a new one of a service is noted on that service's open incidents.
 
-    A change opens nothing. A service name that the team does not have falls back to the endpoint's own service.
+    A change opens nothing. As with alerts, the endpoint's service is for what names none: a name that the team does not
+    have leaves the change to the team.
     """
     found = []
     for notice in notices:
         with transaction.atomic():
-            service = _service(endpoint, notice.service)
+            service = _service(endpoint, notice)
             change, created = catalog_changes.record(
                 team=endpoint.team,
                 kind=notice.kind,
@@ -48,9 +49,10 @@ def apply(
     return found
 
 
-def _service(endpoint: Endpoint, name: str | None) -> Service | None:
-    named = Service.objects.filter(team=endpoint.team_id, slug=name.lower()).first() if name else None
-    return named or endpoint.service
+def _service(endpoint: Endpoint, notice: ChangeNotice) -> Service | None:
+    name = notice.service or notice.service_hint
+    found = Service.objects.filter(team=endpoint.team_id, slug=name.lower()).first() if name else None
+    return found if notice.service else found or endpoint.service
 
 
 def _note(endpoint: Endpoint, change: Change, service: Service, delivery_id: int | None) -> None:

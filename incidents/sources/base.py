@@ -41,6 +41,8 @@ class ChangeNotice:
     author: str = ""
     environment: str = ""
     service: str | None = None
+    # What may be a service's name though nobody said so, a repository's say.
+    service_hint: str = ""
     link: str = ""
     external_id: str = ""
     labels: dict[str, str] = field(default_factory=dict)

@@ -17,8 +17,9 @@ class GitHub(Source):
 
     In the repository's settings add a webhook with this address, content type `application/json`, and the single event
     *Deployment statuses*. Every status of a deployment tells the same change again; it never opens an incident. The
-    service is the deployment payload's `service`, else the repository's name. The change is one of code, of a model if
-    the payload names a `model_version`, or always of the kind that the setting `kind` gives.
+    service is the deployment payload's `service`, else the one that is called as the repository, else the endpoint's.
+    The change is one of code, of a model if the payload names a `model_version`, or always of the kind that the setting
+    `kind` gives.
     """
 
     name: ClassVar[str] = "github"
@@ -74,7 +75,8 @@ class GitHub(Source):
                     version=ref,
                     author=words.text(words.fields(status.get("creator")).get("login")),
                     environment=environment,
-                    service=words.first(extra.get("service"), repository.get("name")) or None,
+                    service=words.text(extra.get("service")) or None,
+                    service_hint=words.text(repository.get("name")),
                     link=next(iter(words.links([("ci", status.get("target_url"))])), {}).get("href", ""),
                     external_id=f"{repo}#{number}"[:200] if number else "",
                     labels=words.flat({"state": state, "sha": deployment.get("sha"), "task": deployment.get("task")}),

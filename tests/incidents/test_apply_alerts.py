@@ -237,6 +237,27 @@ def test_it_notes_a_change_on_the_open_incident_of_its_service(team: Team) -> No
     assert len(_texts(Incident.objects.get(), "change")) == 1
 
 
+@pytest.mark.parametrize(("named", "bound"), [("", True), ("rag-caht", False)])
+def test_an_endpoint_lends_its_service_to_what_names_none(team: Team, named: str, bound: bool) -> None:
+    service = make_service(team, "rag-chat")
+    endpoint = make_endpoint(team, service=service)
+    tell(endpoint, make_notice(service=named or None))
+    notice = ChangeNotice(kind="code", summary="Deployed", service=named or None)
+    changes.apply(endpoint, [notice], delivery_id=None, now=clock.now())
+    assert Alert.objects.get().service == Change.objects.get().service == (service if bound else None)
+    assert Incident.objects.get().unrouted is not bound
+
+
+@pytest.mark.parametrize(("hint", "wanted"), [("index", "index"), ("monorepo", "rag-chat")])
+def test_the_name_of_a_repository_is_a_hint(team: Team, hint: str, wanted: str) -> None:
+    make_service(team, "index")
+    endpoint = make_endpoint(team, "github", service=make_service(team, "rag-chat"))
+    notice = ChangeNotice(kind="code", summary="Deployed", service_hint=hint)
+    [change] = changes.apply(endpoint, [notice], delivery_id=None, now=clock.now())
+    assert change.service is not None
+    assert change.service.slug == wanted
+
+
 def _post_and_work(endpoint_id: int, worker: int, faults: list[BaseException]) -> None:
     try:
         endpoint = Endpoint.objects.select_related("team", "service").get(pk=endpoint_id)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
+from catalog.actors import ENGINE
 from catalog.models import Team, User
-from runbooks import library
+from runbooks import library, revisions
 from runbooks.models import Revision, Run, Runbook
 from tests.factories import make_actor, make_incident, make_service, make_user
 from tests.factories_language import ends_within
@@ -171,6 +172,41 @@ def test_it_says_before_the_start_what_is_not_run_yet(client: Client, author: Us
     told = client.get(f"/api/v1/runbooks/{runbook.slug}").json()
     assert told["needs"] == ["Step `calm` uses `watch`, which is not run yet."]
     assert not Run.objects.exists()
+
+
+def test_it_offers_a_newer_file_where_the_text_was_edited(client: Client, author: User, team: Team) -> None:
+    texts = [BOOK, BOOK.replace("value > 5", "value > 6"), BOOK.replace("value > 5", "value > 7")]
+    kept: list[Revision] = []
+    for text, source in zip(texts, ("file", "editor", "file"), strict=True):
+        runbook = kept[0].runbook if kept else None
+        kept.append(revisions.save(runbook, text=text, actor=ENGINE, team=team, note="", source=source))
+    revisions.publish(kept[1], actor=ENGINE)
+    page = client.get("/runbooks/mine").content.decode()
+    for words in (
+        "folder has a newer text: revision 3",
+        "-      fail_if: value &gt; 6",
+        "+      fail_if: value &gt; 7",
+    ):
+        assert words in page
+    assert "kept but not published" not in page
+    client.post("/runbooks/mine/revisions/3/publish")
+    assert Runbook.objects.get(slug="mine").current == kept[2]
+    assert "a newer text" not in client.get("/runbooks/mine").content.decode()
+
+
+def test_only_an_org_admin_is_offered_to_take_a_shipped_text(client: Client, author: User, team: Team) -> None:
+    shipped = library.load_shipped()[0]
+    assert shipped.current is not None
+    for text, source in (("# ours\n", "editor"), ("# release 2\n", "library")):
+        text = shipped.current.text + text
+        kept = revisions.save(shipped, text=text, actor=ENGINE, team=None, note="", source=source)
+        if source == "editor":
+            revisions.publish(kept, actor=ENGINE)
+    page = client.get(f"/runbooks/{shipped.slug}").content.decode()
+    assert ("library has a newer text" in page, "Take it" in page) == (True, False)
+    assert client.post(f"/runbooks/{shipped.slug}/revisions/3/publish").status_code == 403
+    User.objects.filter(pk=author.pk).update(is_org_admin=True)
+    assert "Take it" in client.get(f"/runbooks/{shipped.slug}").content.decode()
 
 
 def test_it_offers_a_copy_of_a_shipped_runbook(client: Client, author: User, team: Team) -> None:

@@ -11,10 +11,11 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
+from catalog import permissions
 from catalog.permissions import Permission
 from common.errors import NotFound
 from incidents.models import Incident
-from runbooks import reading, revisions, runs
+from runbooks import library, reading, revisions, runs
 from runbooks.models import Revision, Run, Runbook
 from web.pages import words
 from web.pages.answering import InputsForm
@@ -62,7 +63,7 @@ def runbooks(request: PersonRequest) -> HttpResponse:
 
 def _context(request: PersonRequest, found: Runbook, form: StartForm | None = None) -> dict[str, Any]:
     last = list(visible(Run.objects.filter(runbook=found).select_related("incident", "revision"), request.actor)[:10])
-    newest = found.revisions.first()
+    newest, offered = found.revisions.first(), library.offered(found)
     given = {name: request.GET[name] for name in definitions(found.current) if name in request.GET}
     initial = {"incident": request.GET.get("incident", "")}
     return {
@@ -70,7 +71,10 @@ def _context(request: PersonRequest, found: Runbook, form: StartForm | None = No
         "parsed": found.current.parsed if found.current else {},
         "revisions": list(found.revisions.all()[:30]),
         "needs": reading.needs_of(found.current),
-        "draft": newest if newest and newest != found.current and newest.published_at is None else None,
+        "draft": newest if newest and newest not in (found.current, offered) and not newest.published_at else None,
+        "offered": offered,
+        "offered_difference": _difference(found.current, offered) if offered else [],
+        "may_publish": _may_publish(request, found),
         "form": form
         or StartForm(definitions=definitions(found.current), given=given, initial=initial, request=request),
         "last_runs": [(run, words.run_face(run)) for run in last],
@@ -119,14 +123,23 @@ def revision(request: PersonRequest, slug: str, number: int) -> HttpResponse:
         "runbook": found,
         "revision": row,
         "before": before,
-        "difference": _difference(before.text if before else "", row.text),
+        "difference": _difference(before, row),
+        "may_publish": _may_publish(request, found),
     }
     return render(request, "runbooks/revision.html", context)
 
 
-def _difference(old: str, new: str) -> list[str]:
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "before", "this revision", lineterm="", n=2)
+def _difference(old: Revision | None, new: Revision) -> list[str]:
+    before = old.text.splitlines() if old else []
+    name = f"revision {old.number}" if old else "nothing"
+    lines = difflib.unified_diff(before, new.text.splitlines(), name, f"revision {new.number}", lineterm="", n=2)
     return list(lines)[:2000]
+
+
+def _may_publish(request: PersonRequest, found: Runbook) -> bool:
+    """As `revisions.publish` asks: in the runbook's team, or as an org admin for what is shipped."""
+    permission = Permission.ORG_ADMIN if found.team is None else Permission.PUBLISH_RUNBOOK
+    return permissions.can(request.actor, permission, found.team)
 
 
 @allow(Permission.PUBLISH_RUNBOOK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import render
 
@@ -110,7 +111,12 @@ def facts_context(incident: Incident) -> dict[str, Any]:
         "gates": list(incident.gates.all()),
         "postmortem": finding.postmortem_of(incident),
         "similar": list(similar.order_by("-number")[:5]),
-        "runbooks_to_start": list(Runbook.objects.filter(enabled=True, deleted_at=None, current__isnull=False)),
+        "runbooks_to_start": list(
+            # A run belongs to the team of its incident, and so does its runbook unless it is a shipped one.
+            Runbook.objects.filter(Q(team=incident.team_id) | Q(team=None), enabled=True, deleted_at=None).exclude(
+                current=None
+            )
+        ),
         "action_items": list(incident.action_items.select_related("owner")),
     }
 

@@ -28,7 +28,9 @@ class Refused(Exception):
         self.status, self.code, self.sentence, self.fix = status, code, sentence, fix
 
 
-TOO_BIG = Refused(413, "too_large", "The body is larger than 5 MiB.", "Send fewer alerts in one request.")
+TOO_BIG = Refused(
+    413, "too_large", "The body is larger than 5 MiB.", "Send less in one request: fewer alerts, or a file in parts."
+)
 TOO_SLOW = Refused(408, "too_slow", "The body did not arrive within 10 seconds.", "Send it again.")
 GONE = Refused(400, "incomplete", "The sender left before the body was complete.", "Send it again.")
 

@@ -56,8 +56,8 @@ class Loaded:
     duplicates: list[str]
 
     def __str__(self) -> str:
-        stayed = f"; {len(self.duplicates):,} were there already and stay as they were" if self.duplicates else ""
-        return f"{self.evaluation_set.slug}: {self.added:,} cases added{stayed}."
+        stayed = f", {len(self.duplicates):,} already there and left alone" if self.duplicates else ""
+        return f"{self.evaluation_set.slug}: {self.added:,} added{stayed}."
 
 
 def load(team: Team, *, slug: str, text: str, actor: Actor, title: str = "") -> Loaded:

@@ -36,7 +36,7 @@ def test_the_command_loads_a_set_and_adds_to_it(team: Team, tmp_path: Path) -> N
     file = tmp_path / "golden.jsonl"
     file.write_text("\ufeff" + CASE)
     words = ["load", str(file), "--team", team.slug, "--slug", "golden"]
-    assert said(*words, "--title", "Golden") == "golden: 1 cases added."
+    assert said(*words, "--title", "Golden") == "golden: 1 added."
     file.write_text(CASE + CASE.replace('"a"', '"b"'))
     told = json.loads(said(*words, "--json"))
     assert told == {"slug": "golden", "added": 1, "duplicates": ["a"], "cases": 2}
@@ -113,7 +113,7 @@ def test_the_page_loads_a_file_and_shows_its_faults(client: Client, team: Team) 
     assert client.post("/evaluation-sets/load", form).status_code == 422
     answer = client.post("/evaluation-sets/load", {**form, "file": SimpleUploadedFile("g.jsonl", CASE.encode())})
     page = client.get(answer["Location"]).content.decode()
-    for words in ("golden: 1 cases added.", "Golden questions", "1 case", "no version scored yet"):
+    for words in ("golden: 1 added.", "Golden questions", "1 case", "no version scored yet"):
         assert words in page
 
 

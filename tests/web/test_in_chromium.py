@@ -121,8 +121,8 @@ def test_every_page_fits_and_complains_of_nothing(
     heard = browsers.complaints(page)
     places = [
         "", "incidents", f"incidents/{number}", "incidents/new", "runs", "runbooks", "runbooks/accuracy_drop",
-        "runbooks/accuracy_drop/edit", "services", "endpoints", "endpoints/new", "connections", "people",
-        "postmortems", "actions", "account", "guide",
+        "runbooks/accuracy_drop/edit", "services", "evaluation-sets", "endpoints", "endpoints/new", "connections",
+        "people", "postmortems", "actions", "account", "guide",
     ]  # fmt: skip
     too_wide = []
     for place in places:

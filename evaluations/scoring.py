@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F, Q
 
 from catalog import connections
@@ -14,14 +16,15 @@ from catalog.connectors.base import ConnectorError
 from catalog.connectors.http_json import HttpJson
 from common import clock
 from common.errors import DomainError, Invalid
+from common.plain import plain
 from common.secrets import redact
 from evaluations.models import Case, Evaluation, Score
 
 log = logging.getLogger(__name__)
-# A worker renews after every batch, so a batch must fit inside the lease: 10 items, two tries each, of at most 5 s.
-LEASE = timedelta(seconds=120)
 BATCH = 10
 ITEM_TIMEOUT = 5.0
+# What one item takes at most: two tries, and the time to write it down.
+ITEM_SECONDS = 2 * ITEM_TIMEOUT + 5
 MAX_ATTEMPTS = 3
 
 
@@ -33,7 +36,7 @@ def work(evaluation_id: int) -> None:
     """Score what is left of an evaluation, if nobody else is at it.
 
     The lease is taken by one conditional UPDATE and renewed with every batch; what a dead worker has scored stays. When
-    the endpoint fails, the job waits for the next attempt; after the third it has failed, with the reason.
+    the endpoint fails, or we do, the job waits for the next attempt; after the third it has failed, with the reason.
     """
     attempt = _take(evaluation_id)
     if attempt is None:
@@ -45,6 +48,17 @@ def work(evaluation_id: int) -> None:
         log.info("evaluation %s was taken over", evaluation_id)
     except (ConnectorError, DomainError) as error:
         _give_up(evaluation, attempt, str(error), permanent=isinstance(error, DomainError))
+    except (OperationalError, InterfaceError):
+        # The database is away: nothing can be written down, and the lease ends by itself.
+        raise
+    except Exception as error:
+        log.exception("evaluation %s failed", evaluation_id)
+        _give_up(evaluation, attempt, f"{type(error).__name__}: {error}", permanent=False)
+
+
+def _lease() -> timedelta:
+    """How long a worker holds the job without a sign of life: as any step, but never less than one item may take."""
+    return timedelta(seconds=max(settings.BACKSTOP.lease_seconds, ITEM_SECONDS))
 
 
 def _take(evaluation_id: int) -> int | None:
@@ -53,7 +67,7 @@ def _take(evaluation_id: int) -> int | None:
     # A queued job with a time waits until then for its next attempt.
     free = Q(state="queued", lease_until__isnull=True) | Q(lease_until__lt=now, state__in=["queued", "running"])
     taken = Evaluation.objects.filter(free, pk=evaluation_id, attempts__lt=MAX_ATTEMPTS).update(
-        state="running", lease_until=now + LEASE, attempts=F("attempts") + 1, error=""
+        state="running", lease_until=now + _lease(), attempts=F("attempts") + 1, error=""
     )
     if not taken:
         return None
@@ -63,7 +77,7 @@ def _take(evaluation_id: int) -> int | None:
 def _renew(evaluation: Evaluation, attempt: int, **changes: Any) -> None:
     """Prolong the lease and save progress, if this attempt still holds the job. LostLease otherwise."""
     held = Evaluation.objects.filter(pk=evaluation.pk, state="running", attempts=attempt)
-    if not held.update(**{"lease_until": clock.now() + LEASE} | changes):
+    if not held.update(**{"lease_until": clock.now() + _lease()} | changes):
         raise LostLease
 
 
@@ -78,8 +92,12 @@ def _score_all(evaluation: Evaluation, attempt: int) -> None:
         if not batch:
             break
         scores: list[Score] = []
+        # A slow batch is cut short, so that the next item still fits into the lease.
+        cut = time.monotonic() + _lease().total_seconds() - ITEM_SECONDS
         try:
             for case in batch:
+                if scores and time.monotonic() > cut:
+                    break
                 answer = _answer(connector, config, secrets, evaluation, case)
                 right = answer == case.expected
                 scores.append(
@@ -125,14 +143,18 @@ def _answer(connector: HttpJson, config: Any, secrets: Any, evaluation: Evaluati
         found, _ = connector.post(config, secrets, evaluation.path, body, timeout=ITEM_TIMEOUT)
     if not isinstance(found, dict) or "answer" not in found:
         raise ConnectorError("bad_answer", f'The model endpoint gave no "answer" for item {case.item}.')
-    return found["answer"]
+    try:
+        # A model may say anything; the NUL or the NaN in it must not keep the other answers from being stored.
+        return plain(found["answer"])
+    except RecursionError:
+        raise ConnectorError("bad_answer", f"The answer to item {case.item} is nested too deeply.") from None
 
 
 def _give_up(evaluation: Evaluation, attempt: int, why: str, *, permanent: bool) -> None:
     """End this attempt: another one follows, or the evaluation has failed."""
     now = clock.now()
     over = permanent or attempt >= MAX_ATTEMPTS
-    changes: dict[str, Any] = {"error": redact(why)[:300]}
+    changes: dict[str, Any] = {"error": redact(plain(why))[:300]}
     if over:
         changes |= {"state": "failed", "finished_at": now, "lease_until": None}
     else:

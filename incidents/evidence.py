@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import zlib
 from datetime import UTC, datetime
 from typing import Any
@@ -14,13 +13,12 @@ from django.db.models import F, JSONField
 
 from common import clock
 from common.errors import Invalid, NotFound
+from common.plain import plain
 from common.secrets import redact, redact_json
 from incidents.models import Blob, Evidence, Incident
 
 INLINE_BYTES = 64 * 1024
 BLOB_BYTES = 20 * 1024 * 1024
-# Floats from here on have no fraction, and are written without an exponent by some databases.
-_INTEGERS_FROM = 1e15
 
 
 def store(*, incident_id: int | None, kind: str, summary: str, **fields: Any) -> Evidence:
@@ -74,25 +72,6 @@ def is_whole(row: Evidence) -> bool:
     except (NotFound, zlib.error):
         return False
     return digest(row, packed) == row.sha256
-
-
-def plain(value: Any) -> Any:
-    """A JSON value that reads back the same from every database.
-
-    NaN and infinities become None. PostgreSQL writes 1e22 as an integer and knows no -0.0. Text loses NUL and halves of
-    surrogate pairs, which neither can store.
-    """
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        return int(value) if abs(value) >= _INTEGERS_FROM else value + 0.0
-    if isinstance(value, str):
-        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
 
 
 def moment(value: datetime | None) -> str | None:

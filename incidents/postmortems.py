@@ -14,10 +14,10 @@ from catalog.models import Membership, User
 from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Invalid, NotFound
+from common.plain import plain
 from common.secrets import redact
 from incidents import action_items, notices, postmortem_lint, timeline
 from incidents.citations import unsupported_sentences
-from incidents.evidence import plain
 from incidents.models import ActionItem, Incident, Postmortem, PostmortemEdition
 from incidents.ownership import owner_of
 from incidents.postmortem_draft import compile_draft

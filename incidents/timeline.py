@@ -13,8 +13,9 @@ from django.db.models import F
 from catalog.actors import Actor
 from catalog.models import Team
 from common import clock, live
+from common.plain import plain
 from common.secrets import redact, redact_json
-from incidents.evidence import canonical, is_whole, moment, plain
+from incidents.evidence import canonical, is_whole, moment
 from incidents.models import Evidence, Incident, TimelineEntry
 
 # Every kind of entry; each has a template templates/incidents/timeline/<kind>.html.

@@ -17,6 +17,7 @@ from catalog.models import User
 from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Forbidden, Invalid
+from common.plain import plain
 from incidents import evidence, lifecycle, notices
 from incidents.models import Alert
 from runbooks import effects, engine, locks, principals, reading, transitions
@@ -35,8 +36,8 @@ def ask(
     due = now + timedelta(seconds=approval.timeout)
     shown = {
         "sentence": preview.sentence,
-        "before": evidence.plain(preview.before),
-        "after": evidence.plain(preview.after),
+        "before": plain(preview.before),
+        "after": plain(preview.after),
         "lines": [list(line) for line in preview.lines],
         "warnings": preview.warnings,
     }

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from common import clock
 from common.errors import DomainError
 from common.faults import crashpoint
+from common.plain import plain
 from common.secrets import redact
 from incidents import evidence, texts
 from runbooks import engine, leases, locks, opening, reading, transitions
@@ -213,12 +214,12 @@ def _confirmed(run: Run, step: StepRun, effect: Effect, applied: Applied) -> Non
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        before, after = evidence.plain(applied.before), evidence.plain(applied.after)
+        before, after = plain(applied.before), plain(applied.after)
         _mark(effect, "confirmed", summary=applied.summary, now=now, before=before, after=after)
         fresh = StepRun.objects.get(pk=step.pk)
         # In doubt with the same fence: the answer that everybody waits for has come after all.
         if fresh.fence == step.fence and fresh.state in ("leased", "unknown"):
-            _settle_known(locked, fresh, effect, now, result=evidence.plain(applied.result))
+            _settle_known(locked, fresh, effect, now, result=plain(applied.result))
         else:
             _end_attempt(step, "late", "", now)
             transitions.note(locked, kind="engine", text=f"Late, by a worker given up for lost: {effect.summary}")

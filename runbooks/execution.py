@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from common import clock
 from common.errors import DomainError
 from common.faults import crashpoint
+from common.plain import plain
 from common.secrets import redact, redact_json
 from incidents import evidence
 from incidents.models import Evidence
@@ -165,7 +166,7 @@ def _found(run: Run, step: StepRun, definition: Definition, finding: Finding) ->
             reason=judgement.reason,
             summary=row.summary,
             now=now,
-            value=evidence.plain(redact_json(finding.value)),
+            value=plain(redact_json(finding.value)),
             result=_small(finding.result),
             samples=finding.samples,
             observed_at=finding.observed_at,
@@ -176,7 +177,7 @@ def _found(run: Run, step: StepRun, definition: Definition, finding: Finding) ->
 
 def _small(result: dict[str, Any]) -> dict[str, Any]:
     """The part of a result that expressions read: series stay in the evidence."""
-    return {key: value for key, value in evidence.plain(redact_json(result)).items() if key != "series"}
+    return {key: value for key, value in plain(redact_json(result)).items() if key != "series"}
 
 
 def keep(run: Run, step: StepRun, finding: Finding, judgement: Judgement, kind: str = "check") -> Evidence:

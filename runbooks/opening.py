@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from common.expressions import ExpressionError
+from common.plain import plain
 from incidents import evidence, notices
 from runbooks import locks, principals, reading, transitions
 from runbooks.definitions import Definition
@@ -52,7 +53,7 @@ def _open_provider(
     run: Run, step: StepRun, definition: Definition, params: dict[str, Any], lock_name: str, *, now: datetime
 ) -> None:
     """A check goes to the workers (S3); an action with approval is first previewed by one, then asked for (S4)."""
-    stored = evidence.plain(params)
+    stored = plain(params)
     fields = {"params": stored, "params_digest": digest(stored), "queue": "checks", "started_at": now}
     if definition.kind == "action":
         # One change at a time per service, also where the runbook's author did not think of it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,13 @@ from common import clock, http
 from common.errors import Invalid
 from drills.server import DrillServer
 from drills.world import serve
-from evaluations import compare, jobs, sets
+from evaluations import compare, jobs, scoring, sets
 from evaluations.models import Evaluation, Score
 from tests.conftest import Clock
 from tests.factories import make_connection, make_service
 from tests.factories_evaluations import make_set, make_world
+from tests.fakes.web import Reply
+from tests.fakes.web import serve as serve_web
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +118,41 @@ def test_it_fails_with_the_reason_after_three_attempts(team: Team, moved_clock: 
     assert states == [("queued", 1), ("queued", 2), ("failed", 3), ("failed", 3)]
     assert evaluation.error
     assert jobs.resume_lost(clock.now()) == []
+
+
+@pytest.mark.parametrize(
+    ("answered", "kept"),
+    [(r'"a\u0000b"', "a\ufffdb"), ("NaN", None), (r'{"p": [Infinity], "t": "\ud800"}', {"p": [None], "t": "?"})],
+)
+def test_it_keeps_of_an_answer_what_every_database_can_hold(team: Team, answered: str, kept: Any) -> None:
+    with serve_web(lambda _: Reply(b'{"answer": %s}' % answered.encode())) as web:
+        evaluation = ask(team, web.url)
+        jobs.work(evaluation.pk)
+    evaluation.refresh_from_db()
+    assert (evaluation.state, evaluation.scored) == ("done", 3)
+    assert [score.answer for score in Score.objects.all()] == [kept] * 3
+
+
+def test_it_fails_with_the_reason_when_an_answer_is_nested_beyond_reading(team: Team) -> None:
+    nested = b'{"answer": %s}' % (b"[" * 600 + b"]" * 600)
+    with serve_web(lambda _: Reply(nested)) as web:
+        evaluation = ask(team, web.url)
+        jobs.work(evaluation.pk)
+    evaluation.refresh_from_db()
+    assert (evaluation.state, evaluation.attempts) == ("queued", 1)
+    assert "nested too deeply" in evaluation.error
+
+
+@pytest.mark.parametrize(("configured", "held"), [(40, 40), (2, 15), (300, 300)])
+def test_it_holds_a_job_as_long_as_a_step_but_never_less_than_an_item_takes(
+    team: Team, settings: Any, configured: int, held: int
+) -> None:
+    settings.BACKSTOP = settings.BACKSTOP.model_copy(update={"lease_seconds": configured})
+    evaluation = ask(team, "http://127.0.0.1:9")
+    scoring._take(evaluation.pk)
+    evaluation.refresh_from_db()
+    assert evaluation.lease_until is not None
+    assert held - 5 < (evaluation.lease_until - clock.now()).total_seconds() <= held
 
 
 def test_it_fails_when_the_third_worker_dies(team: Team, allowed: DrillServer, moved_clock: Clock) -> None:

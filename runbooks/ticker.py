@@ -98,15 +98,22 @@ def run_pending(worker: str, queues: tuple[str, ...], older_than: float) -> int:
         for pk in outbox.due(limit=50, now=limit):
             outbox.deliver(pk)
             done += 1
-    if "checks" in queues:
-        for pk in jobs.due(now, asked_before=limit):
-            jobs.work(pk)
-            done += 1
     ready = _claimable().filter(ready_at__lt=limit, queue__in=queues).order_by("ready_at", "pk")
     for pk in list(ready.values_list("pk", flat=True)[:20]):
         execution.execute(pk, worker)
         done += 1
     return done
+
+
+def run_evaluations(queues: tuple[str, ...], older_than: float) -> int:
+    """The same for evaluations: each takes minutes, in which no delivery and no step may wait behind it."""
+    if "checks" not in queues:
+        return 0
+    now = clock.now()
+    ids = jobs.due(now, asked_before=now - timedelta(seconds=older_than))
+    for pk in ids:
+        jobs.work(pk)
+    return len(ids)
 
 
 def _claimable() -> QuerySet[StepRun]:

@@ -8,7 +8,7 @@ from catalog.actors import ENGINE
 from catalog.models import Service, Team
 from common import clock
 from drills.world import World
-from evaluations import sets
+from evaluations import jobs, sets
 from evaluations.models import Evaluation, EvaluationSet, Score
 from tests.factories import make_connection, make_service, make_team
 
@@ -41,6 +41,20 @@ def make_set(team: Team | None = None, text: str = "", slug: str = "golden", ite
     """An evaluation set from JSONL, or of a few trivial cases."""
     lines = "\n".join(f'{{"item": "i{n}", "input": "{n}", "expected": "{n}"}}' for n in range(items))
     return sets.load(team or make_team(), slug=slug, text=text or lines, actor=ENGINE).evaluation_set
+
+
+def make_job(team: Team, url: str, *, version: str = "v42", text: str = "", key: str = "") -> Evaluation:
+    """An evaluation that waits for a worker, of a version that answers at that address."""
+    service = make_service(team)
+    return jobs.ask(
+        key=key or f"key-{version}",
+        evaluation_set=make_set(team, text=text),
+        service=service,
+        connection=make_connection(team, slug=f"model-{service.slug}", connector="http_json", url=url),
+        path="/v1/predict",
+        version=version,
+        now=clock.now(),
+    )
 
 
 def make_evaluation(

@@ -44,7 +44,9 @@ def pump(*, worker: str = "test") -> None:
     """Do all that is ready now, as a worker's runner thread does, until nothing is left."""
     for _ in range(200):
         ticker.tick(worker)
-        if not ticker.run_pending(worker, ("engine", "checks", "actions"), older_than=-3600):
+        queues = ("engine", "checks", "actions")
+        done = ticker.run_pending(worker, queues, older_than=-3600)
+        if not done + ticker.run_evaluations(queues, older_than=-3600):
             return
     raise AssertionError("the engine does not come to rest")
 

@@ -18,6 +18,7 @@ from evaluations import compare, jobs, scoring, sets
 from evaluations.models import Evaluation, Score
 from tests.conftest import Clock
 from tests.factories import make_connection, make_service
+from tests.factories_evaluations import make_job as ask
 from tests.factories_evaluations import make_set, make_world
 from tests.fakes.web import Reply
 from tests.fakes.web import serve as serve_web
@@ -35,19 +36,6 @@ def allowed(drill: DrillServer) -> Iterator[DrillServer]:
     http.allow(drill.url)
     yield drill
     http.forget(drill.url)
-
-
-def ask(team: Team, url: str, *, version: str = "v42", text: str = "", key: str = "") -> Evaluation:
-    service = make_service(team)
-    return jobs.ask(
-        key=key or f"key-{version}",
-        evaluation_set=make_set(team, text=text),
-        service=service,
-        connection=make_connection(team, slug=f"model-{service.slug}", connector="http_json", url=url),
-        path="/v1/predict",
-        version=version,
-        now=clock.now(),
-    )
 
 
 def some_items(drill: DrillServer, step: int = 6) -> str:

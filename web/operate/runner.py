@@ -1,4 +1,4 @@
-"""The runner: one thread that ticks each second, and one that takes over when the broker is silent.
+"""The runner: one thread that ticks each second, and two that take over when the broker is silent.
 
 Every worker process has one, the embedded process too. It needs the database only, so no work waits for Redis.
 """
@@ -33,7 +33,7 @@ def own_name(kind: str) -> str:
 
 
 class Runner:
-    """Both threads, with one database connection each."""
+    """The threads, with one database connection each."""
 
     def __init__(self, *, queues: list[str], name: str) -> None:
         self.queues, self.name = tuple(queues), name
@@ -43,6 +43,7 @@ class Runner:
         self._threads = [
             threading.Thread(target=self._every_second, args=(self.tick,), name="ticker", daemon=True),
             threading.Thread(target=self._every_second, args=(self.take_over,), name="takeover", daemon=True),
+            threading.Thread(target=self._every_second, args=(self.evaluate,), name="evaluations", daemon=True),
         ]
 
     def start(self) -> None:
@@ -55,7 +56,7 @@ class Runner:
         self._stopping.set()
 
     def join(self, seconds: float) -> None:
-        """Wait until both threads have ended, `seconds` at most."""
+        """Wait until all threads have ended, `seconds` at most."""
         end = time.monotonic() + seconds
         for thread in self._threads:
             if thread.ident is not None:
@@ -87,6 +88,10 @@ class Runner:
     def take_over(self) -> None:
         """Execute ready rows that nobody has taken for five seconds."""
         ticker.run_pending(self.name, self.queues, SILENCE_SECONDS)
+
+    def evaluate(self) -> None:
+        """Work on evaluations that nobody has taken for five seconds."""
+        ticker.run_evaluations(self.queues, SILENCE_SECONDS)
 
     def _every_second(self, work: Callable[[], object]) -> None:
         pause = TICK_SECONDS

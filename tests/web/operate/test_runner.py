@@ -9,6 +9,7 @@ import pytest
 
 from catalog.models import Team
 from tests.conftest import Clock
+from tests.factories_evaluations import make_job
 from tests.factories_intake import make_endpoint, take
 from tests.fakes import web
 from web.operate import runner
@@ -49,3 +50,17 @@ def test_a_monitor_that_is_away_stops_no_tick(team: Team, settings: Any) -> None
     own = make_runner()
     own.tick()
     assert own.last_ok is not None
+
+
+def test_no_delivery_waits_for_an_evaluation(team: Team, moved_clock: Clock) -> None:
+    own = runner.Runner(queues=["engine", "checks"], name="test")
+    with web.serve(lambda _: web.Reply(b'{"answer": 1}')) as model:
+        evaluation = make_job(team, model.url)
+        delivery, _ = take(make_endpoint(team), {})
+        moved_clock.forward(seconds=6)
+        own.take_over()
+        delivery.refresh_from_db()
+        assert (delivery.status != "received", model.asked) == (True, [])
+        own.evaluate()
+    evaluation.refresh_from_db()
+    assert evaluation.state == "done"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q
 
 from catalog import permissions
 from catalog.actors import ENGINE, Actor
-from catalog.models import Membership, Team, User
+from catalog.models import Membership, User
 from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Invalid
@@ -187,19 +187,18 @@ def decline(item: ActionItem, *, reason: str, actor: Actor) -> ActionItem:
     return _move(item, "decline", actor, Permission.PUBLISH_POSTMORTEM, reason=reason[:500])
 
 
-def overdue(team: Team, now: datetime) -> QuerySet[ActionItem]:
-    """The team's open items whose day is over, oldest first."""
-    late = ActionItem.objects.filter(team=team, state__in=OPEN_STATES, due_on__lt=now.date(), incident__is_drill=False)
-    return late.select_related("incident", "owner").order_by("due_on", "pk")
+def due_before(day: date) -> Q:
+    """Open items whose day comes before this one. An exercise has items for practice; nobody is late with those."""
+    return Q(state__in=OPEN_STATES, due_on__lt=day, incident__is_drill=False)
 
 
 def remind(now: datetime) -> list[ActionItem]:
     """Tell owners of items that are due within a day, and once a week of those overdue. Gives the items told."""
     today = now.date()
     told = []
-    soon = ActionItem.objects.filter(
-        state__in=OPEN_STATES, due_on__lte=today + timedelta(days=1), incident__is_drill=False
-    ).exclude(reminded_on__gt=today - REMIND_EVERY)
+    soon = ActionItem.objects.filter(due_before(today + timedelta(days=2))).exclude(
+        reminded_on__gt=today - REMIND_EVERY
+    )
     for pk in list(soon.values_list("pk", flat=True)):
         with transaction.atomic():
             item = ActionItem.objects.select_for_update(of=("self",)).select_related("incident", "owner").get(pk=pk)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from catalog import permissions
 from catalog.actors import ENGINE, Actor
@@ -206,6 +206,13 @@ def assign(postmortem: Postmortem, *, owner: User, actor: Actor) -> Postmortem:
     return row
 
 
+def running_clocks() -> QuerySet[Postmortem]:
+    """Postmortems whose 48 hours run, late ones too: after mitigation, until the review, and never of an exercise."""
+    return Postmortem.objects.filter(
+        state__in=CLOCK_STATES, incident__is_drill=False, incident__mitigated_at__isnull=False
+    )
+
+
 def check_clocks(now: datetime) -> list[Postmortem]:
     """Tell owners whose clocks have run 24, 44 or 48 hours, each hour once; at 48 the team hears it too.
 
@@ -214,13 +221,7 @@ def check_clocks(now: datetime) -> list[Postmortem]:
     """
     told = []
     begun = now - timedelta(hours=TELL_AT_HOURS[0])
-    late = Postmortem.objects.filter(
-        state__in=CLOCK_STATES,
-        clock_started_at__lte=begun,
-        incident__is_drill=False,
-        incident__mitigated_at__isnull=False,
-    )
-    for postmortem in late.select_related("incident", "owner"):
+    for postmortem in running_clocks().filter(clock_started_at__lte=begun).select_related("incident", "owner"):
         if TELL_AT_HOURS[-1] in postmortem.told_hours:
             continue
         with transaction.atomic():

@@ -19,7 +19,8 @@ from catalog import people
 from catalog.permissions import Permission, scoped
 from common import clock
 from common.errors import DomainError, Forbidden
-from incidents.models import Delivery, Endpoint, Incident, Message, Postmortem
+from incidents import postmortems
+from incidents.models import Delivery, Endpoint, Incident, Message
 from runbooks import health
 from runbooks.models import OPEN_RUN_STATES, Run, StepRun
 from web import hooks
@@ -140,8 +141,7 @@ class Rows(Collector):
             "state",
             words=["pending", "ready", "leased", "sleeping", "blocked", "unknown"],
         )
-        owed = Postmortem.objects.filter(state__in=["due", "draft", "in_review", "approved"])
-        late = owed.filter(due_at__lt=now, incident__mitigated_at__isnull=False).count()
+        late = postmortems.running_clocks().filter(due_at__lt=now).count()
         yield _gauge("postmortems_overdue", "Postmortems past their 48 hours.", late)
 
 

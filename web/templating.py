@@ -24,6 +24,7 @@ from catalog.models import Membership, Team, User
 from catalog.permissions import ROLES
 from common import clock
 from common.markdown import to_html
+from incidents import action_items
 from incidents.models import ActionItem
 from runbooks.models import OPEN_RUN_STATES, StepRun, Worker
 from web.pages import words
@@ -102,9 +103,7 @@ def _for_person(actor: Actor, user: User, now: datetime) -> dict[str, Any]:
         return any(permission in held for held in sets)
 
     waiting = StepRun.objects.filter(WAITING, run__team__in=given, run__state__in=OPEN_RUN_STATES).count()
-    overdue = ActionItem.objects.filter(
-        owner=user, due_on__lt=now.date(), state__in=["proposed", "committed", "in_progress"]
-    ).count()
+    overdue = ActionItem.objects.filter(action_items.due_before(now.date()), owner=user).count()
     return {
         "actor": actor,
         "teams": [row.team for row in rows],

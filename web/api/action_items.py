@@ -82,8 +82,8 @@ def list_items(request: ApiRequest, filters: Query[ItemFilters]) -> dict[str, An
     if filters.incident:
         rows = rows.filter(incident__number=filters.incident)
     if filters.overdue is not None:
-        late = {"due_on__lt": clock.now().date(), "state__in": ["proposed", "committed", "in_progress"]}
-        rows = rows.filter(**late) if filters.overdue else rows.exclude(**late)
+        late = action_items.due_before(clock.now().date())
+        rows = rows.filter(late) if filters.overdue else rows.exclude(late)
     return listed(rows, filters, shapes.action_item)
 
 

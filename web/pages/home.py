@@ -13,6 +13,7 @@ from django.urls import reverse
 from catalog import permissions
 from catalog.permissions import Permission
 from common import clock
+from incidents import action_items, postmortems
 from incidents.models import ActionItem, Delivery, Endpoint, Incident, Postmortem
 from runbooks.models import ApprovalRequest, Run
 from web.operate import door
@@ -123,19 +124,10 @@ def context_of(request: PersonRequest) -> dict[str, Any]:
     return {
         "asks": asks(waiting),
         "open_incidents": open_incidents,
-        "overdue": list(
-            items.filter(
-                due_on__lte=(now + timedelta(days=2)).date(), state__in=["proposed", "committed", "in_progress"]
-            )[:20]
-        ),
+        "overdue": list(items.filter(action_items.due_before((now + timedelta(days=3)).date()))[:20]),
         "clocks": list(
-            # An exercise has a postmortem for practice; nobody is late with it.
-            Postmortem.objects.filter(
-                incident__team__in=teams,
-                incident__is_drill=False,
-                state__in=["due", "draft", "in_review"],
-                incident__mitigated_at__isnull=False,
-            )
+            postmortems.running_clocks()
+            .filter(incident__team__in=teams)
             .select_related("incident", "owner")
             .order_by("due_at")[:20]
         ),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.test import Client
 
 from catalog import people
 from catalog.actors import person
-from catalog.models import Team, User
+from catalog.models import Membership, Team, User
 from incidents import endpoints, lifecycle
-from incidents.models import Alert, Endpoint, Incident
-from tests.factories import make_incident, make_service
-from tests.factories_web import signed_in
+from incidents.models import ActionItem, Alert, Endpoint, Incident, Postmortem
+from tests.conftest import Clock
+from tests.factories import ALL_ROLES, make_incident, make_service
+from tests.factories_web import make_world, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -70,3 +72,33 @@ def test_running_it_again_without_a_demo_does_nothing(admin: User) -> None:
     answer = signed_in(admin).post("/demo/again")
     assert (answer.status_code, answer["Location"]) == (302, "/")
     assert not Incident.objects.exists()
+
+
+def test_an_exercise_makes_nobody_late_on_any_page(client: Client, team: Team, moved_clock: Clock) -> None:
+    world, exercise = make_world(), make_world("exercise")
+    for one in (world, exercise):
+        Membership.objects.update_or_create(user=world.member, team=one.team, defaults={"roles": ALL_ROLES})
+        ActionItem.objects.filter(pk=one.item.pk).update(owner=world.member)
+    Incident.objects.update(mitigated_at=moved_clock())
+    Incident.objects.filter(pk=exercise.incident.pk).update(is_drill=True)
+    moved_clock.forward(days=9)
+    browser = signed_in(world.member)
+    assert browser.get("/api/v1/action-items?overdue=true").json()["items"][0]["id"] == str(world.item.uuid)
+    assert len(browser.get("/api/v1/action-items?overdue=false").json()["items"]) == 1
+    assert "\nbackstop_postmortems_overdue 1.0\n" in client.get("/metrics").content.decode()
+    assert '1<span class="unseen"> overdue' in browser.get("/").content.decode()
+    for address in ("/", "/actions?view=overdue"):
+        page = browser.get(address).content.decode()
+        assert f"/actions/{world.item.uuid}" in page
+        assert f"/actions/{exercise.item.uuid}" not in page
+
+
+def test_what_is_in_review_is_not_late(client: Client, team: Team, moved_clock: Clock) -> None:
+    world = make_world()
+    Incident.objects.update(mitigated_at=moved_clock())
+    moved_clock.forward(days=9)
+    browser = signed_in(world.member)
+    assert "overdue, was due" in browser.get("/").content.decode()
+    Postmortem.objects.update(state="in_review")
+    assert "overdue, was due" not in browser.get("/").content.decode()
+    assert "\nbackstop_postmortems_overdue 0.0\n" in client.get("/metrics").content.decode()

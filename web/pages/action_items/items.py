@@ -22,7 +22,6 @@ from web.pages.incidents import finding
 from web.pages.paging import paged
 from web.policy import PersonRequest, allow, team_object_or_404, visible
 
-OPEN = ["proposed", "committed", "in_progress"]
 PRIORITIES = [(0, "P0: today"), (1, "P1: this week"), (2, "P2: this month"), (3, "P3: later")]
 VIEWS = ("mine", "open", "overdue", "all")
 
@@ -62,11 +61,11 @@ def find(request: PersonRequest, uuid: object, permission: Permission = Permissi
 def _chosen(request: PersonRequest, view: str) -> QuerySet[ActionItem]:
     rows = visible(ActionItem.objects.select_related("owner", "incident"), request.actor)
     if view == "mine":
-        return rows.filter(owner=request.user, state__in=OPEN)
+        return rows.filter(owner=request.user, state__in=verbs.OPEN_STATES)
     if view == "open":
-        return rows.filter(state__in=OPEN)
+        return rows.filter(state__in=verbs.OPEN_STATES)
     if view == "overdue":
-        return rows.filter(state__in=OPEN, due_on__lt=clock.now().date())
+        return rows.filter(verbs.due_before(clock.now().date()))
     return rows
 
 

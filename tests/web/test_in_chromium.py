@@ -13,6 +13,24 @@ from tests import browser as browsers
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 HALF = "Looks like the retri"
+RUNBOOK = """spec: 1
+id: by_hand
+title: By hand
+incident_type: other
+owner: team:default
+phases:
+  check:
+    - {id: look, manual: How bad is it, fields: {grade: {type: integer}}}
+  remediate:
+    - id: tell
+      action: notify.send
+      with: {text: It is looked after}
+      approval: {from: [role:oncall], timeout: 20m}
+    - id: tell_again
+      action: notify.send
+      with: {text: It is looked after still}
+      approval: {from: [role:oncall], timeout: 20m}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -133,20 +151,100 @@ def test_every_page_fits_and_complains_of_nothing(
     assert (too_wide, heard) == ([], [])
 
 
-def test_forms_work_without_javascript(chromium: Browser, running: browsers.Up) -> None:
+# --- without JavaScript ----------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def scriptless(chromium: Browser, running: browsers.Up) -> Iterator[Page]:
+    """The only page of a person whose browser runs no script."""
     context = browsers.signed_in(chromium, running, java_script_enabled=False)
     page = context.new_page()
-    page.goto(f"{running.base}/incidents/new")
-    page.get_by_label("What is wrong").fill("Declared without a script")
-    page.get_by_role("button", name="Declare").click()
-    page.get_by_label("Note", exact=True).fill("Written without a script")
-    page.get_by_role("button", name="Write it down").click()
-    expect(page.locator("#timeline")).to_contain_text("Written without a script")
-    page.locator("main").get_by_role("button", name="Acknowledge").click()
-    expect(page.locator("main")).to_contain_text("acknowledged")
+    page.set_default_timeout(15_000)
+    yield page
     context.close()
 
 
+def press(page: Page, name: str) -> None:
+    """Press the button of that name on the page itself."""
+    page.locator("main").get_by_role("button", name=name, exact=True).click()
+
+
+def reloaded(page: Page, *, until: str) -> None:
+    """Read the page again until it says so: without a script nothing comes by itself."""
+    for _ in range(60):
+        if until in page.locator("main").inner_text():
+            return
+        page.wait_for_timeout(500)
+        page.reload()
+    raise AssertionError(f"{page.url} never said {until!r}")
+
+
+def test_an_incident_is_worked_on_without_javascript(scriptless: Page, running: browsers.Up) -> None:
+    page = scriptless
+    page.goto(f"{running.base}/incidents/new")
+    page.get_by_label("What is wrong").fill("Declared without a script")
+    press(page, "Declare")
+    page.get_by_label("Note", exact=True).fill("Written without a script")
+    press(page, "Write it down")
+    expect(page.locator("#timeline")).to_contain_text("Written without a script")
+    press(page, "Acknowledge")
+    expect(page.locator("main")).to_contain_text("acknowledged")
+
+
+def test_a_run_is_started_answered_and_decided_without_javascript(
+    scriptless: Page, running: browsers.Up, api: httpx2.Client
+) -> None:
+    page, number = scriptless, declare(api)
+    page.goto(f"{running.base}/runbooks/new")
+    page.get_by_label("YAML").fill(RUNBOOK)
+    press(page, "Keep as a new revision")
+    page.get_by_role("link", name="Look at it").click()
+    press(page, "Publish: new runs use it")
+    page.goto(f"{running.base}/runbooks/by_hand")
+    page.get_by_label("Incident").select_option(str(number))
+    press(page, "Start")
+    reloaded(page, until="How bad is it")
+    run = page.url
+    page.get_by_label("grade").fill("7")
+    press(page, "Done")
+    for button, became in (("Approve", "Approved by"), ("Reject", "Rejected by")):
+        page.goto(run)
+        reloaded(page, until="Look and decide")
+        page.locator("main").get_by_role("link", name="Look and decide").click()
+        if button == "Reject":
+            page.get_by_label("Why not").fill("Once is enough")
+        press(page, button)
+        expect(page.locator("main")).to_contain_text(became)
+    steps = {step["id"]: step for step in api.get(f"/runs/{run.rpartition('/')[2]}").json()["steps"]}
+    assert steps["look"]["result"]["grade"] == 7, steps["look"]
+    assert steps["tell_again"]["state"] == "settled"
+
+
+def test_an_endpoint_is_made_and_tried_without_javascript(
+    scriptless: Page, running: browsers.Up, api: httpx2.Client
+) -> None:
+    page = scriptless
+    page.goto(f"{running.base}/endpoints/new")
+    page.get_by_label("Name").fill("Made without a script")
+    press(page, "Make it")
+    press(page, "Send a test alert")
+    reloaded(page, until="processed")
+    assert api.get("/deliveries?status=processed").json()["items"][0]["endpoint"] == "Made without a script"
+
+
+def test_a_postmortem_is_drafted_and_saved_without_javascript(
+    scriptless: Page, running: browsers.Up, api: httpx2.Client
+) -> None:
+    page, number = scriptless, declare(api, notes=1)
+    assert api.post(f"/incidents/{number}/mitigate", json={"note": "It is over"}).status_code == 200
+    page.goto(f"{running.base}/incidents/{number}")
+    press(page, "Draft it from the timeline")
+    page.goto(f"{running.base}/postmortems/{number}/edit")
+    page.get_by_label("Text").fill("# Kept without a script")
+    press(page, "Save")
+    expect(page.locator("main")).to_contain_text("Kept without a script")
+    assert api.get(f"/postmortems/{number}").json()["body"] == "# Kept without a script\n"
+
+
+# --- how it looks ----------------------------------------------------------------------------------------------------
 def test_a_chosen_theme_is_there_before_the_first_paint(session: BrowserContext, running: browsers.Up) -> None:
     page = session.new_page()
     page.goto(f"{running.base}/account")

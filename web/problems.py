@@ -14,6 +14,8 @@ import uuid
 from http import HTTPStatus
 from typing import Any
 
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.core.exceptions import (
     RequestDataTooBig,
     SuspiciousOperation,
@@ -115,7 +117,7 @@ def of_exception(request: HttpRequest, error: BaseException | None) -> HttpRespo
     """The answer to an exception that we know how to tell; None for the others."""
     if isinstance(error, DomainError):
         return of_domain(request, error)
-    if isinstance(error, OperationalError | InterfaceError):
+    if _database_away(error):
         log.error("the database does not answer: %s", type(error).__name__)
         return answer(
             request,
@@ -135,6 +137,13 @@ def of_exception(request: HttpRequest, error: BaseException | None) -> HttpRespo
     if isinstance(error, TooManyFieldsSent | TooManyFilesSent | UnreadablePostError | SuspiciousOperation):
         return bad_request(request, error)
     return None
+
+
+def _database_away(error: BaseException | None) -> bool:
+    """Also where Django tells it as something else: a session that cannot be saved counts as one that has gone."""
+    while isinstance(error, SessionInterrupted | UpdateError):
+        error = error.__context__
+    return isinstance(error, OperationalError | InterfaceError)
 
 
 def _title(status: int) -> str:
@@ -173,11 +182,11 @@ def _page(
 
 # --- Django's own handlers (config/urls.py) --------------------------------------------------------------------------
 def bad_request(request: HttpRequest, exception: BaseException | None = None) -> HttpResponse:
-    """400, or 413 where the body was too large."""
-    if isinstance(exception, RequestDataTooBig):
+    """400, 413 where the body was too large, or 503 where the session could not be saved."""
+    if isinstance(exception, RequestDataTooBig | SessionInterrupted):
         answered = of_exception(request, exception)
-        assert answered is not None
-        return answered
+        if answered is not None:
+            return answered
     return answer(
         request,
         status=400,

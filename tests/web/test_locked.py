@@ -12,10 +12,12 @@ from contextlib import contextmanager
 import pytest
 from django.db import connection
 from django.http import HttpResponse
+from django.test import Client
 
 from incidents.models import Delivery
-from tests.factories import make_team
+from tests.factories import make_team, make_user
 from tests.web.test_hooks import Sender
+from web import accounts
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -75,3 +77,16 @@ def test_senders_are_told_in_time_and_their_retry_is_stored_once() -> None:
     assert Delivery.objects.count() == 1
     assert [sender.post().status_code, sender.post().status_code] == [202, 202]
     assert Delivery.objects.count() == 2
+
+
+def test_a_page_whose_session_cannot_be_saved_says_so() -> None:
+    client = Client(raise_request_exception=False)
+    client.force_login(make_user("sam", team=make_team()))
+    session = client.session
+    session["began_at"] = session["seen_at"] = int(time.time()) - accounts.SEEN_EVERY_SECONDS
+    session.save()
+    with held_elsewhere():
+        answer = client.get("/incidents")
+    assert answer.status_code == 503
+    assert answer["Retry-After"]
+    assert client.get("/incidents").status_code == 200

@@ -25,6 +25,8 @@ _PATTERNS = [
         r"(?i)((?:password|passwd|secret|token|api[_-]?key|routing_key|shared_secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;}]{4,}"
     ),
     re.compile(r"(://[^/\s:@]{1,80}:)[^@/\s]{1,200}(?=@)"),
+    # Our own addresses that are secrets.
+    re.compile(r"(/hooks/[\w.-]{1,40}/|/login/link/)[A-Za-z0-9_-]{16,}"),
     re.compile(r"()\bsk-[A-Za-z0-9_-]{16,}"),
     re.compile(r"()\bbs_[a-z0-9]{8}_[A-Za-z0-9_-]{20,}"),
 ]
@@ -115,6 +117,8 @@ class RedactingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always lets the record through, cleaned."""
+        # Django's handlers of errors add it: an object whose text is the address once more.
+        record.__dict__.pop("request", None)
         message = record.getMessage()
         cleaned = redact(message)
         if cleaned != message:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -123,8 +123,28 @@ def postgres(folder: Path) -> Iterator[str]:
     fast = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
     command = [server, "-D", str(cluster), "-p", str(port), "-h", "127.0.0.1", "-k", str(cluster), *fast]
     url = f"postgres://backstop@127.0.0.1:{port}/postgres"
-    with running(command, ready=lambda: _takes_sessions(url), log=folder / "postgres.log", **common, **as_user):
-        yield url
+    try:
+        with running(command, ready=lambda: _takes_sessions(url), log=folder / "postgres.log", **common, **as_user):
+            yield url
+    finally:
+        # Only one that was away meanwhile still runs: another process than the one we started.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int((cluster / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+
+
+@contextmanager
+def postgres_away(folder: Path) -> Iterator[None]:
+    """While this runs the PostgreSQL of that folder is gone, as after a crash; then it is back where it was."""
+    cluster = folder / "cluster"
+    as_user: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
+    control = [program("pg_ctl"), "--pgdata", str(cluster), "--mode", "immediate"]
+    subprocess.run([*control, "stop"], check=True, capture_output=True, cwd=cluster, **as_user)
+    try:
+        yield
+    finally:
+        # With the options that it had. Nothing may stay open between us: it outlives this command.
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run([*control, "--wait", "restart"], check=True, cwd=cluster, **quiet, **as_user)
 
 
 def _takes_sessions(url: str) -> bool:

@@ -201,3 +201,10 @@ def test_no_hostile_request_is_more_than_refused(world: World, door: str) -> Non
 
     for call in OPERATIONS.values():
         bombard(call)
+
+
+def test_the_openapi_document_names_every_operation(db: None) -> None:
+    told = json.loads(Client().get("/api/v1/openapi.json").content)
+    named = {(method.upper(), path) for path, methods in told["paths"].items() for method in methods}
+    assert len(named) == len(operations())
+    assert Client().get("/api/v1/docs").status_code == 404

@@ -61,9 +61,10 @@ def start(
     # An optional input without a value is None in expressions, not a missing name.
     values: dict[str, Any] = dict.fromkeys(spec.inputs) | found.values
     service = _service(values, team, incident)
+    key = _key(spec.concurrency_key, values)
     with transaction.atomic():
         if incident is not None:
-            incident = Incident.objects.select_for_update().get(pk=incident.pk)
+            incident = _lock_incident(incident, runbook, key)
         now = clock.now()
         run = Run(
             team=team,
@@ -77,7 +78,7 @@ def start(
             alert_id=alert.pk if alert else None,
             trigger_reason=reason[:500],
             state="active",
-            concurrency_key=_key(spec.concurrency_key, values),
+            concurrency_key=key,
             started_by=actor.label,
             requester_id=actor.user_id if alert is None else None,
             deadline_at=now + timedelta(seconds=spec.deadline),
@@ -141,6 +142,14 @@ def _key(text: str, values: dict[str, Any]) -> str:
         raise Invalid(
             f"The concurrency key cannot be made: {error}.", fix="Mend the runbook's `concurrency`."
         ) from None
+
+
+def _lock_incident(incident: Incident, runbook: Runbook, key: str) -> Incident:
+    """Lock our incident and that of the run in our way, which is told, in one order: two starts must not deadlock."""
+    busy = Run.objects.filter(runbook=runbook, concurrency_key=key, state__in=KEY_HOLDING_STATES).exclude(incident=None)
+    wanted = {incident.pk, *(busy.values_list("incident_id", flat=True) if key else ())}
+    rows = {row.pk: row for row in Incident.objects.select_for_update().filter(pk__in=wanted).order_by("pk")}
+    return rows[incident.pk]
 
 
 def _holder(run: Run) -> Run | None:

@@ -15,7 +15,7 @@ from common.errors import Conflict
 from incidents.models import Incident, TimelineEntry
 from runbooks import approvals, execution, runs, ticker
 from runbooks.models import Attempt, Decision, Effect, Run
-from tests.factories import make_actor
+from tests.factories import make_actor, make_incident
 from tests.factories_runbooks import make_runbook, pump, start, states, step
 from tests.fakes.world import World
 
@@ -97,3 +97,23 @@ def test_it_works_on_one_service_one_at_a_time(team: Team, incident: Incident, w
         together(lambda index: execution.execute(step(all_runs[index], "act").pk, f"w{index}"))
     assert [states(run)["act"] for run in all_runs] == ["pass"] * AT_ONCE
     assert max(most) == 1
+
+
+def test_starts_that_join_each_others_incidents_do_not_deadlock(team: Team, incident: Incident) -> None:
+    other = make_incident(team, incident.service)
+    steps = "  check:\n    - {id: a, manual: Look.}\n"
+    head = "inputs:\n  service: {type: string, default: rag-chat}\n"
+    runbooks = [make_runbook(team, steps, head=head) for _ in range(2)]
+    incidents = [incident, other]
+    for runbook, where in zip(runbooks, incidents, strict=True):
+        start(runbook, make_actor(team), team, where)
+    actor = make_actor(team)
+
+    def crosswise(index: int) -> list[str]:
+        way = index % 2
+        return [
+            runs.start(runbooks[way], given={}, actor=actor, team=team, incident=incidents[1 - way]).decision
+            for _ in range(10)
+        ]
+
+    assert together(crosswise) == [["joined"] * 10] * AT_ONCE

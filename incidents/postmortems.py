@@ -33,7 +33,6 @@ __all__ = [
     "start_clock",
     "stop_clock",
     "unsupported_sentences",
-    "wants_draft",
 ]
 
 # Our rule, stricter than published practice (three calendar days for the highest severity).
@@ -243,11 +242,6 @@ def of_incident(incident: Incident) -> Postmortem:
     if found is None:
         raise NotFound(f"{incident.key} has no postmortem yet.", fix="It begins at mitigation, or with a first draft.")
     return found
-
-
-def wants_draft(postmortem: Postmortem) -> bool:
-    """Whether one click may draft it without asking about edited text."""
-    return postmortem.state in CLOCK_STATES and not _is_edited(postmortem)
 
 
 def _begun(incident: Incident, now: datetime) -> tuple[Postmortem, bool]:

@@ -250,7 +250,7 @@ def _settle_known(run: Run, step: StepRun, effect: Effect, now: datetime, result
     request = ApprovalRequest.objects.filter(step_run=step, state="approved").first()
     seconds = round((now - request.closed_at).total_seconds()) if request and request.closed_at else None
     took = f" It took {texts.span(timedelta(seconds=seconds))} from approval." if seconds is not None else ""
-    if effect.effect_class not in ("read", "notify"):
+    if effect.effect_class not in HARMLESS:
         transitions.note(
             run,
             kind="effect",

@@ -75,15 +75,6 @@ class RunbookSpec(Part):
                 return step
         raise KeyError(step_id)
 
-    def phase_of(self, step_id: str) -> Phase | Literal["finally"]:
-        """The phase a step is in. Raises KeyError."""
-        for phase, step in self.steps():
-            if step.id == step_id:
-                return phase
-        if any(step.id == step_id for step in self.finally_):
-            return "finally"
-        raise KeyError(step_id)
-
     @property
     def concurrency_key(self) -> str:
         """The text whose value may run only once at a time; empty when runs never collide."""

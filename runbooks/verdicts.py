@@ -28,14 +28,6 @@ ACT_WORDS = {
     "error": "Went wrong",
     "skipped": "Skipped",
 }
-# What a verdict does to the run when the step does not say otherwise.
-POLICIES: dict[str, dict[str, str]] = {
-    "check": {"fail": "continue", "inconclusive": "continue", "error": "continue"},
-    "action": {"fail": "stop", "inconclusive": "ask", "error": "ask"},
-    "manual": {"fail": "stop", "inconclusive": "stop", "error": "stop"},
-    "wait": {"error": "stop"},
-    "runbook": {"fail": "stop", "inconclusive": "ask", "error": "ask"},
-}
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,8 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 2000
 
 # --- saying what happens ---------------------------------------------------------------------------------------------
 _console = (BACKSTOP.log_format or ("console" if EMBEDDED else "json")) == "console"
+# Plain tracebacks, also where `rich` is installed: its own show the values of variables, and those may be secrets.
+_CONSOLE = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -218,7 +220,7 @@ LOGGING: dict[str, Any] = {
             "()": structlog.stdlib.ProcessorFormatter,
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.dev.ConsoleRenderer(colors=False) if _console else structlog.processors.JSONRenderer(),
+                _CONSOLE if _console else structlog.processors.JSONRenderer(),
             ],
             "foreign_pre_chain": [
                 structlog.contextvars.merge_contextvars,

@@ -33,7 +33,7 @@ RATIOS = {
 }
 # The most that passes.
 LIMITS = {
-    "times_bare_ack": 20.0,
+    "times_bare_ack": 40.0,
     "cold_seconds": 10.0,
     "warm_seconds": 4.0,
     "rss_mib": 150.0,

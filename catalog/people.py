@@ -111,7 +111,9 @@ def create_team(*, slug: str, name: str, first: User | None = None, actor: Actor
     if first is not None:
         Membership.objects.create(user=first, team=team, roles=list(ROLES))
         add_to_group(first, team=team, group="oncall")
-    log.info("team made", extra={"team": slug, "person": first and first.username, "actor": actor.label})
+    # What the first start makes by itself is no news: the first line on a newcomer's screen is the data folder.
+    if actor.user is not None:
+        log.info("team made", extra={"team": slug, "person": first and first.username, "actor": actor.label})
     return team
 
 

@@ -416,24 +416,7 @@ def recover(run: Run, step: StepRun, *, now: datetime) -> None:
     if run.state == "stopping":
         engine.move_on(run, now=now)
         return
-    if used_up:
-        engine.settle(
-            run,
-            step,
-            was=("leased",),
-            verdict="error",
-            reason="worker_lost",
-            summary=f"Its worker was lost {step.attempts} times.",
-            now=now,
-            transition="S12",
-        )
-        engine.move_on(run, now=now)
-        return
-    if transitions.make_ready(step, was=("leased",), now=now):
-        transitions.event(run, "S13", now=now, state="ready", step=step, text="its worker was lost")
-        transitions.note(
-            run, kind="engine", text=f"{step.name} resumed at {now:%H:%M:%S} UTC after its worker was lost."
-        )
+    engine.after_lost_worker(run, step, again=None if used_up else "S13", now=now)
 
 
 def happened(run: Run, step: StepRun, *, yes: bool, now: datetime, actor_label: str) -> None:

@@ -168,6 +168,27 @@ def settle(
     return True
 
 
+def after_lost_worker(run: Run, step: StepRun, *, again: str | None, now: datetime) -> None:
+    """Once more by the transition `again`, told on the timeline; without one its tries are used up: verdict error."""
+    if again is None:
+        settle(
+            run,
+            step,
+            was=("leased",),
+            verdict="error",
+            reason="worker_lost",
+            summary=f"Its worker was lost {step.attempts} times.",
+            now=now,
+            transition="S12",
+        )
+        move_on(run, now=now)
+    elif transitions.make_ready(step, was=("leased",), now=now):
+        transitions.event(run, again, now=now, state="ready", step=step, text="its worker was lost")
+        transitions.note(
+            run, kind="engine", text=f"{step.name} resumed at {now:%H:%M:%S} UTC after its worker was lost."
+        )
+
+
 def tell_timeline(run: Run, step: StepRun, definition: Definition, *, actor: Actor) -> None:
     """A settled step on the incident's timeline: every one, and as a key moment when its `pin` says so.
 

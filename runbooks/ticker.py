@@ -196,24 +196,8 @@ def _recover(pk: int, now: datetime) -> None:
     definition = reading.step_of(run, step)
     if run.state == "stopping":
         engine.move_on(run, now=now)
-    elif step.attempts < definition.attempts:
-        if transitions.make_ready(step, was=("leased",), now=now):
-            transitions.event(run, "S12", now=now, state="ready", step=step, text="its worker was lost")
-            transitions.note(
-                run, kind="engine", text=f"{step.name} resumed at {now:%H:%M:%S} UTC after its worker was lost."
-            )
     else:
-        engine.settle(
-            run,
-            step,
-            was=("leased",),
-            verdict="error",
-            reason="worker_lost",
-            summary=f"Its worker was lost {step.attempts} times.",
-            now=now,
-            transition="S12",
-        )
-        engine.move_on(run, now=now)
+        engine.after_lost_worker(run, step, again="S12" if step.attempts < definition.attempts else None, now=now)
 
 
 def _ring(pk: int, now: datetime) -> None:

@@ -148,7 +148,9 @@ def _database(url: str) -> dict[str, Any]:
         "OPTIONS": {
             # Whose session it is, for whoever looks into pg_stat_activity; `restore` asks whether others are there.
             "application_name": f"backstop@{socket.gethostname()}:{os.getpid()}"[:63],
-            "pool": {"min_size": 1, "max_size": 10, "timeout": 10},
+            # By default the pool doubles its pause while PostgreSQL is away, so that it comes back as late as it was
+            # long gone. Giving up after the seconds that a request waits keeps every pause under 5 s.
+            "pool": {"min_size": 1, "max_size": 10, "timeout": 10, "reconnect_timeout": 10},
             "options": f"-c statement_timeout={os.environ.get('BACKSTOP_STATEMENT_TIMEOUT', '30s')} "
             "-c idle_in_transaction_session_timeout=60s -c timezone=UTC",
         },

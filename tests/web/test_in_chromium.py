@@ -34,31 +34,9 @@ phases:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browsers.Up]:
-    """The product without its demo."""
-    with browsers.up(tmp_path_factory.mktemp("up"), "--no-demo") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def api(running: browsers.Up) -> Iterator[httpx2.Client]:
-    """Somebody else at work on the same incidents, by the API."""
-    headers = {"Authorization": f"Bearer {running.token()}"}
-    with httpx2.Client(base_url=f"{running.base}/api/v1", headers=headers, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """The browser."""
-    with browsers.chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def session(chromium: Browser, running: browsers.Up) -> BrowserContext:
+def session(chromium: Browser, bare: browsers.Up) -> BrowserContext:
     """One person, signed in."""
-    return browsers.signed_in(chromium, running)
+    return browsers.signed_in(chromium, bare)
 
 
 @pytest.fixture
@@ -69,19 +47,19 @@ def page(session: BrowserContext) -> Iterator[Page]:
     opened.close()
 
 
-def declare(api: httpx2.Client, notes: int = 0) -> int:
+def declare(bare_api: httpx2.Client, notes: int = 0) -> int:
     """An incident with some notes; gives its number."""
-    made = api.post("/incidents", json={"title": "Answers got worse", "severity": 2, "team": "default"})
+    made = bare_api.post("/incidents", json={"title": "Answers got worse", "severity": 2, "team": "default"})
     assert made.status_code == 201, made.text
     number = int(made.json()["number"])
-    tell(api, number, notes, "earlier")
+    tell(bare_api, number, notes, "earlier")
     return number
 
 
-def tell(api: httpx2.Client, number: int, times: int, word: str) -> None:
+def tell(bare_api: httpx2.Client, number: int, times: int, word: str) -> None:
     """So many further entries on its timeline."""
     for time in range(1, times + 1):
-        answer = api.post(f"/incidents/{number}/note", json={"text": f"{word} {time}"})
+        answer = bare_api.post(f"/incidents/{number}/note", json={"text": f"{word} {time}"})
         assert answer.status_code < 300, answer.text
 
 
@@ -96,31 +74,31 @@ def state_of(page: Page) -> dict[str, Any]:
 
 
 def test_a_half_typed_note_stays_while_twenty_events_arrive(
-    page: Page, running: browsers.Up, api: httpx2.Client
+    page: Page, bare: browsers.Up, bare_api: httpx2.Client
 ) -> None:
-    number = declare(api, notes=12)
+    number = declare(bare_api, notes=12)
     heard = browsers.complaints(page)
-    page.goto(f"{running.base}/incidents/{number}")
+    page.goto(f"{bare.base}/incidents/{number}")
     note = page.get_by_label("Note", exact=True)
     note.type(HALF)
     for _ in range(3):
         note.press("ArrowLeft")
     page.evaluate("scrollTo(0, 90)")
     before = state_of(page)
-    tell(api, number, 20, "event")
+    tell(bare_api, number, 20, "event")
     expect(page.locator("#timeline")).to_contain_text("event 20", timeout=30_000)
     assert state_of(page) == before
     assert (before["text"], before["caret"], before["scroll"]) == (HALF, [len(HALF) - 3] * 2, 90)
     assert heard == []
 
 
-def test_what_somebody_reads_does_not_move(page: Page, running: browsers.Up, api: httpx2.Client) -> None:
-    number = declare(api, notes=40)
-    page.goto(f"{running.base}/incidents/{number}")
+def test_what_somebody_reads_does_not_move(page: Page, bare: browsers.Up, bare_api: httpx2.Client) -> None:
+    number = declare(bare_api, notes=40)
+    page.goto(f"{bare.base}/incidents/{number}")
     read = page.locator("#timeline li", has_text="earlier 9").first
     read.scroll_into_view_if_needed()
     before = read.bounding_box()
-    tell(api, number, 20, "event")
+    tell(bare_api, number, 20, "event")
     expect(page.locator("#timeline")).to_contain_text("event 20", timeout=30_000)
     after = read.bounding_box()
     assert before is not None
@@ -131,9 +109,9 @@ def test_what_somebody_reads_does_not_move(page: Page, running: browsers.Up, api
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [browsers.PHONE, browsers.DESK], ids=["phone", "desk"])
 def test_every_page_fits_and_complains_of_nothing(
-    chromium: Browser, session: BrowserContext, running: browsers.Up, api: httpx2.Client, scheme: Any, size: Any
+    chromium: Browser, session: BrowserContext, bare: browsers.Up, bare_api: httpx2.Client, scheme: Any, size: Any
 ) -> None:
-    number = declare(api, notes=1)
+    number = declare(bare_api, notes=1)
     context = chromium.new_context(viewport=size, color_scheme=scheme, storage_state=session.storage_state())
     page = context.new_page()
     heard = browsers.complaints(page)
@@ -144,7 +122,7 @@ def test_every_page_fits_and_complains_of_nothing(
     ]  # fmt: skip
     too_wide = []
     for place in places:
-        page.goto(f"{running.base}/{place}")
+        page.goto(f"{bare.base}/{place}")
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             too_wide.append(place)
     context.close()
@@ -153,9 +131,9 @@ def test_every_page_fits_and_complains_of_nothing(
 
 # --- without JavaScript ----------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def scriptless(chromium: Browser, running: browsers.Up) -> Iterator[Page]:
+def scriptless(chromium: Browser, bare: browsers.Up) -> Iterator[Page]:
     """The only page of a person whose browser runs no script."""
-    context = browsers.signed_in(chromium, running, java_script_enabled=False)
+    context = browsers.signed_in(chromium, bare, java_script_enabled=False)
     page = context.new_page()
     page.set_default_timeout(15_000)
     yield page
@@ -177,9 +155,9 @@ def reloaded(page: Page, *, until: str) -> None:
     raise AssertionError(f"{page.url} never said {until!r}")
 
 
-def test_an_incident_is_worked_on_without_javascript(scriptless: Page, running: browsers.Up) -> None:
+def test_an_incident_is_worked_on_without_javascript(scriptless: Page, bare: browsers.Up) -> None:
     page = scriptless
-    page.goto(f"{running.base}/incidents/new")
+    page.goto(f"{bare.base}/incidents/new")
     page.get_by_label("What is wrong").fill("Declared without a script")
     press(page, "Declare")
     page.get_by_label("Note", exact=True).fill("Written without a script")
@@ -190,15 +168,15 @@ def test_an_incident_is_worked_on_without_javascript(scriptless: Page, running: 
 
 
 def test_a_run_is_started_answered_and_decided_without_javascript(
-    scriptless: Page, running: browsers.Up, api: httpx2.Client
+    scriptless: Page, bare: browsers.Up, bare_api: httpx2.Client
 ) -> None:
-    page, number = scriptless, declare(api)
-    page.goto(f"{running.base}/runbooks/new")
+    page, number = scriptless, declare(bare_api)
+    page.goto(f"{bare.base}/runbooks/new")
     page.get_by_label("YAML").fill(RUNBOOK)
     press(page, "Keep as a new revision")
     page.get_by_role("link", name="Look at it").click()
     press(page, "Publish: new runs use it")
-    page.goto(f"{running.base}/runbooks/by_hand")
+    page.goto(f"{bare.base}/runbooks/by_hand")
     page.get_by_label("Incident").select_option(str(number))
     press(page, "Start")
     reloaded(page, until="How bad is it")
@@ -213,41 +191,41 @@ def test_a_run_is_started_answered_and_decided_without_javascript(
             page.get_by_label("Why not").fill("Once is enough")
         press(page, button)
         expect(page.locator("main")).to_contain_text(became)
-    steps = {step["id"]: step for step in api.get(f"/runs/{run.rpartition('/')[2]}").json()["steps"]}
+    steps = {step["id"]: step for step in bare_api.get(f"/runs/{run.rpartition('/')[2]}").json()["steps"]}
     assert steps["look"]["result"]["grade"] == 7, steps["look"]
     assert steps["tell_again"]["state"] == "settled"
 
 
 def test_an_endpoint_is_made_and_tried_without_javascript(
-    scriptless: Page, running: browsers.Up, api: httpx2.Client
+    scriptless: Page, bare: browsers.Up, bare_api: httpx2.Client
 ) -> None:
     page = scriptless
-    page.goto(f"{running.base}/endpoints/new")
+    page.goto(f"{bare.base}/endpoints/new")
     page.get_by_label("Name").fill("Made without a script")
     press(page, "Make it")
     press(page, "Send a test alert")
     reloaded(page, until="processed")
-    assert api.get("/deliveries?status=processed").json()["items"][0]["endpoint"] == "Made without a script"
+    assert bare_api.get("/deliveries?status=processed").json()["items"][0]["endpoint"] == "Made without a script"
 
 
 def test_a_postmortem_is_drafted_and_saved_without_javascript(
-    scriptless: Page, running: browsers.Up, api: httpx2.Client
+    scriptless: Page, bare: browsers.Up, bare_api: httpx2.Client
 ) -> None:
-    page, number = scriptless, declare(api, notes=1)
-    assert api.post(f"/incidents/{number}/mitigate", json={"note": "It is over"}).status_code == 200
-    page.goto(f"{running.base}/incidents/{number}")
+    page, number = scriptless, declare(bare_api, notes=1)
+    assert bare_api.post(f"/incidents/{number}/mitigate", json={"note": "It is over"}).status_code == 200
+    page.goto(f"{bare.base}/incidents/{number}")
     press(page, "Draft it from the timeline")
-    page.goto(f"{running.base}/postmortems/{number}/edit")
+    page.goto(f"{bare.base}/postmortems/{number}/edit")
     page.get_by_label("Text").fill("# Kept without a script")
     press(page, "Save")
     expect(page.locator("main")).to_contain_text("Kept without a script")
-    assert api.get(f"/postmortems/{number}").json()["body"] == "# Kept without a script\n"
+    assert bare_api.get(f"/postmortems/{number}").json()["body"] == "# Kept without a script\n"
 
 
 # --- how it looks ----------------------------------------------------------------------------------------------------
-def test_a_chosen_theme_is_there_before_the_first_paint(session: BrowserContext, running: browsers.Up) -> None:
+def test_a_chosen_theme_is_there_before_the_first_paint(session: BrowserContext, bare: browsers.Up) -> None:
     page = session.new_page()
-    page.goto(f"{running.base}/account")
+    page.goto(f"{bare.base}/account")
     page.evaluate("localStorage.setItem('theme', 'dark')")
     # The page is looked at when its body begins to be read: nothing has been painted yet.
     page.add_init_script(
@@ -261,8 +239,8 @@ def test_a_chosen_theme_is_there_before_the_first_paint(session: BrowserContext,
     page.close()
 
 
-def test_the_focus_of_the_keyboard_is_visible(page: Page, running: browsers.Up) -> None:
-    page.goto(f"{running.base}/incidents")
+def test_the_focus_of_the_keyboard_is_visible(page: Page, bare: browsers.Up) -> None:
+    page.goto(f"{bare.base}/incidents")
     faint = []
     for _ in range(25):
         page.keyboard.press("Tab")

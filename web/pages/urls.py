@@ -19,6 +19,7 @@ from web.pages.runbooks import edit, runbooks
 from web.pages.runs import acts as run_acts
 from web.pages.runs import run, runs
 from web.pages.services import services
+from web.pages.styleguide import styleguide
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -109,6 +110,7 @@ urlpatterns = [
     path("account/tokens", account.add_token, name="account_token"),
     path("account/tokens/<int:pk>/revoke", account.revoke_token, name="account_token_revoke"),
     path("account/shortcuts", account.shortcuts, name="account_shortcuts"),
+    path("styleguide", styleguide.styleguide, name="styleguide"),
     path("guide", guide.guide, name="guide"),
     path("guide/<slug:page>", guide.page, name="guide_page"),
 ]

@@ -49,6 +49,7 @@ class User(AbstractBaseUser):
     is_active = models.BooleanField(default=True)
     is_org_admin = models.BooleanField(default=False)
     shortcuts_off = models.BooleanField(default=False)
+    compact_rows = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField()
 
     objects: ClassVar[Users] = Users()
@@ -69,6 +70,19 @@ class User(AbstractBaseUser):
 
     def get_full_name(self) -> str:
         return self.label
+
+
+class Presence(models.Model):
+    """Who has a page of something open (catalog.presence); `key` as in its address."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=12)
+    key = models.CharField(max_length=40)
+    since = models.DateTimeField()
+    seen_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["kind", "key", "user"], name="one_presence_per_reader")]
 
 
 class Membership(models.Model):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connections
@@ -17,6 +17,7 @@ from django.db.models import QuerySet, Sum
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
+from catalog import presence
 from catalog.actors import Actor
 from catalog.models import Team
 from catalog.permissions import Permission
@@ -29,6 +30,8 @@ from web.policy import PersonRequest, allow, team_ids, visible
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 0.05
 HEARTBEAT_SECONDS = 15.0
+# What people are seen to watch; the first page and teams tell nobody anything.
+WATCHED = frozenset({"incident", "run", "postmortem"})
 # A stream ends by itself, so that a sign-out, a lost role and a new release reach it; browsers connect again at once.
 LONGEST_SECONDS = 600.0
 
@@ -55,6 +58,14 @@ def version_of(actor: Actor, kind: str, key: str) -> int:
     return int(found)
 
 
+def _looked(actor: Actor, kind: str, key: str) -> int:
+    """The version, noting that its reader is here (catalog.presence)."""
+    found = version_of(actor, kind, key)
+    if actor.user is not None and kind in WATCHED:
+        presence.seen(actor.user, kind, key)
+    return found
+
+
 def _is_uuid(text: str) -> bool:
     return len(text) == 36 and all(c in "0123456789abcdef-" for c in text.lower()) and text.count("-") == 4
 
@@ -62,7 +73,7 @@ def _is_uuid(text: str) -> bool:
 @allow(Permission.SEE)
 def version(request: PersonRequest, kind: str, key: str) -> HttpResponse:
     """The version now, for pages that poll."""
-    response = JsonResponse({"version": version_of(request.actor, kind, key)})
+    response = JsonResponse({"version": _looked(request.actor, kind, key)})
     response["Cache-Control"] = "no-store"
     return response
 
@@ -72,7 +83,7 @@ async def stream(request: PersonRequest, kind: str, key: str) -> HttpResponseBas
     """Server-sent events: `bump` with the version, at the start unless the reader has it, and at each change."""
     # Counted before the row is read: what changes in between wakes the stream instead of waiting for its next look.
     wakes = live.wait(0, -1)
-    now = await sync_to_async(version_of)(request.actor, kind, key)
+    now = await sync_to_async(_looked)(request.actor, kind, key)
     told = request.headers.get("Last-Event-ID") or request.GET.get("since", "")
     seen = int(told[:18]) if told.isdecimal() else -1
     response = StreamingHttpResponse(
@@ -87,7 +98,7 @@ async def stream(request: PersonRequest, kind: str, key: str) -> HttpResponseBas
 async def _bumps(actor: Actor, kind: str, key: str, current: int, seen: int, wakes: int) -> AsyncIterator[bytes]:
     # A stream lives for minutes; the connection that its permission check used goes back to the pool now.
     await sync_to_async(connections.close_all)()
-    began = beat = time.monotonic()
+    began = beat = noted = time.monotonic()
     yield b"retry: 2000\n\n"
     while time.monotonic() - began < LONGEST_SECONDS:
         if current != seen:
@@ -100,7 +111,10 @@ async def _bumps(actor: Actor, kind: str, key: str, current: int, seen: int, wak
         await _next_look(wakes)
         wakes = live.wait(0, -1)
         try:
-            current = await asyncio.to_thread(_read, actor, kind, key)
+            due = time.monotonic() - noted >= HEARTBEAT_SECONDS
+            if due:
+                noted = time.monotonic()
+            current = await asyncio.to_thread(_read, actor, kind, key, look=_looked if due else version_of)
         except NotFound:
             return
         except DatabaseError:
@@ -115,8 +129,8 @@ async def _next_look(wakes: int) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def _read(actor: Actor, kind: str, key: str) -> int:
+def _read(actor: Actor, kind: str, key: str, *, look: Callable[[Actor, str, str], int]) -> int:
     try:
-        return version_of(actor, kind, key)
+        return look(actor, kind, key)
     finally:
         connections.close_all()

@@ -7,15 +7,17 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client
 
+from catalog import presence
 from catalog.actors import ENGINE
-from catalog.models import User
+from catalog.models import Presence, User
 from common import live
 from incidents import timeline
 from incidents.models import Incident
@@ -161,3 +163,40 @@ def test_a_wake_before_the_wait_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> 
     began = time.monotonic()
     asyncio.run(streams._next_look(wakes))
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_open_stream_notes_who_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    team = make_team()
+    user, incident = make_user(team=team), make_incident(team)
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(presence, "RENEW_AFTER", timedelta(0))
+    seen_at: list[datetime] = []
+
+    def note() -> None:
+        seen_at.append(Presence.objects.get(user=user, kind="incident", key=str(incident.number)).seen_at)
+        connections.close_all()
+
+    asyncio.run(listen(user, f"/live/incident/{incident.number}", note, events=9, until_beat=True))
+    assert Presence.objects.get(user=user).seen_at > seen_at[0], "at the start and with each heartbeat"
+
+
+@pytest.mark.django_db
+def test_polling_notes_who_is_here_and_strangers_leave_no_trace() -> None:
+    team = make_team()
+    user, incident = make_user(team=team), make_incident(team)
+    signed_in(user).get(f"/version/incident/{incident.number}")
+    signed_in(user).get("/version/home/me")
+    signed_in(make_user(team=make_team())).get(f"/version/incident/{incident.number}")
+    assert presence.here("incident", str(incident.number)) == [user]
+    assert Presence.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_presence_that_cannot_be_noted_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    team = make_team()
+    user, incident = make_user(team=team), make_incident(team)
+    client = signed_in(user)
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {Presence._meta.db_table} RENAME TO elsewhere")
+    assert client.get(f"/version/incident/{incident.number}").status_code == 200

@@ -1,4 +1,4 @@
-"""What is thrown away and when: sessions, spent login links, raw bodies of old deliveries, silent workers."""
+"""What is thrown away and when: sessions, spent login links, raw bodies of old deliveries, silent workers, readers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.contrib.sessions.models import Session
 
+from catalog import presence
 from catalog.models import LoginLink
 from incidents.models import Delivery
 from runbooks.models import Worker
@@ -26,4 +27,5 @@ def run(now: datetime) -> dict[str, int]:
         "sessions": Session.objects.filter(expire_date__lt=now).delete()[0],
         "login links": LoginLink.objects.filter(expires_at__lt=now - timedelta(days=LOGIN_LINK_DAYS)).delete()[0],
         "workers": Worker.objects.filter(ticked_at__lt=now - timedelta(days=WORKER_DAYS)).delete()[0],
+        "readers": presence.tidy(now),
     }

@@ -206,9 +206,9 @@ def number(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return "unknown" if value is None else ("yes" if value else "no")
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
+        return (f"{value:.4g}" if abs(value) < 1e6 else f"{value:,.0f}").replace("-", "−")
     if isinstance(value, int):
-        return f"{value:,}"
+        return f"{value:,}".replace("-", "−")
     return str(value)
 
 

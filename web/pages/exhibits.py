@@ -24,6 +24,8 @@ class Exhibit:
     value: str
     limit: str
     limit_source: str
+    estimate: str
+    ends: str
     interval: charts.Interval | None
     chart: charts.Chart | None
     table: list[dict[str, Any]]
@@ -43,6 +45,7 @@ def exhibit(row: Evidence, incident: Incident | None = None) -> Exhibit:
     limit = _first(limits, "limit", "value", "max", "min")
     estimate = _first(found, "difference", "ratio", "estimate", "value")
     table = [line for line in _as_list(result.get("table")) if isinstance(line, dict)]
+    drawn = charts.interval(estimate if estimate is not None else row.value, ends, limit)
     raw = json.dumps(row.result, indent=2, ensure_ascii=False, default=str) if row.result else ""
     return Exhibit(
         evidence=row,
@@ -50,7 +53,9 @@ def exhibit(row: Evidence, incident: Incident | None = None) -> Exhibit:
         value=_plain(row.value),
         limit=_plain(limit),
         limit_source=str(limits.get("source", "")),
-        interval=charts.interval(estimate if estimate is not None else row.value, ends, limit),
+        estimate=_plain(estimate) if drawn else "",
+        ends=", ".join(_plain(end) for end in ends) if drawn else "",
+        interval=drawn,
         chart=charts.lines(result.get("series"), unit=row.unit),
         table=table[:TABLE_ROWS],
         table_more=max(0, len(table) - TABLE_ROWS),
@@ -75,5 +80,5 @@ def _plain(value: Any) -> str:
     if value is None or isinstance(value, dict | list):
         return ""
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.4g}".replace("-", "−")
     return str(value)

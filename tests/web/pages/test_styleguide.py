@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import pytest
 from django.test import Client
 
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 def test_it_shows_each_verdict_severity_and_state_once_per_theme(team: Team, client: Client) -> None:
     client.force_login(make_user("anna", team=team))
-    page = client.get("/styleguide").content.decode()
+    page = html.unescape(client.get("/styleguide").content.decode())
     light, dark = page.split('class="theme-light"')[1].split('class="theme-dark"')
     for word in [*words.VERDICTS.values(), "SEV1 critical", "SEV4 low", "Waiting for Ana", "without an entry"]:
         assert word in light, word

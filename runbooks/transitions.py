@@ -50,6 +50,9 @@ def event(
         actor=actor.label[:120],
         text=text[:500],
     )
+    if run.incident_id is None:
+        # No timeline tells the team's lists of it.
+        timeline.bump(run.team_id)
     transaction.on_commit(live.wake)
 
 

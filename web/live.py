@@ -8,6 +8,7 @@ do not get through, `/version/…` answers the same by polling.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -16,16 +17,18 @@ from django.db import DatabaseError, connections
 from django.db.models import QuerySet, Sum
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.middleware.csrf import get_token
 
 from catalog import presence
 from catalog.actors import Actor
 from catalog.models import Team
 from catalog.permissions import Permission
-from common import live
+from common import clock, live
 from common.errors import NotFound
-from incidents.models import Incident, Postmortem
+from incidents.models import Delivery, Incident, Postmortem
 from runbooks.models import Run
 from web.policy import PersonRequest, allow, team_ids, visible
+from web.release import release
 
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 0.05
@@ -48,14 +51,30 @@ def version_of(actor: Actor, kind: str, key: str) -> int:
         rows = visible(Postmortem.objects.filter(incident__number=int(key[:18])), actor, team="incident__team")
     elif kind == "run" and _is_uuid(key):
         rows = visible(Run.objects.filter(uuid=key), actor)
+    elif kind == "delivery" and _is_uuid(key):
+        return _delivery_version(actor, key)
     elif kind == "team":
         rows = Team.objects.filter(slug=key, pk__in=team_ids(actor))
     else:
         rows = Team.objects.none()
     found = rows.values_list("version", flat=True).first()
     if found is None:
-        raise NotFound("There is no such thing here.", fix="Check the address, or ask for membership of its team.")
+        raise _nothing()
     return int(found)
+
+
+def _nothing() -> NotFound:
+    return NotFound("There is no such thing here.", fix="Check the address, or ask for membership of its team.")
+
+
+def _delivery_version(actor: Actor, key: str) -> int:
+    """A delivery has no version of its own; it changes with each attempt and once more when it is processed."""
+    rows = visible(Delivery.objects.filter(uuid=key), actor, team="endpoint__team")
+    found = rows.values_list("attempts", "processed_at").first()
+    if found is None:
+        raise _nothing()
+    attempts, processed_at = found
+    return int(attempts) * 2 + (processed_at is not None)
 
 
 def _looked(actor: Actor, kind: str, key: str) -> int:
@@ -72,15 +91,19 @@ def _is_uuid(text: str) -> bool:
 
 @allow(Permission.SEE)
 def version(request: PersonRequest, kind: str, key: str) -> HttpResponse:
-    """The version now, for pages that poll."""
-    response = JsonResponse({"version": _looked(request.actor, kind, key)})
+    """The version now, for pages that poll or were cut off: with the release, and a token for forms still open."""
+    now = {"version": _looked(request.actor, kind, key), "release": release(), "csrf": get_token(request)}
+    response = JsonResponse(now)
     response["Cache-Control"] = "no-store"
     return response
 
 
 @allow(Permission.SEE)
 async def stream(request: PersonRequest, kind: str, key: str) -> HttpResponseBase:
-    """Server-sent events: `bump` with the version, at the start unless the reader has it, and at each change."""
+    """Server-sent events: `bump` with the version, at the start unless the reader has it, and at each change.
+
+    `beat` comes first and each 15 s: a page that hears none knows that its connection is dead, though nobody said so.
+    """
     # Counted before the row is read: what changes in between wakes the stream instead of waiting for its next look.
     wakes = live.wait(0, -1)
     now = await sync_to_async(_looked)(request.actor, kind, key)
@@ -99,7 +122,7 @@ async def _bumps(actor: Actor, kind: str, key: str, current: int, seen: int, wak
     # A stream lives for minutes; the connection that its permission check used goes back to the pool now.
     await sync_to_async(connections.close_all)()
     began = beat = noted = time.monotonic()
-    yield b"retry: 2000\n\n"
+    yield b"retry: 2000\n\n" + await asyncio.to_thread(_beat)
     while time.monotonic() - began < LONGEST_SECONDS:
         if current != seen:
             seen = current
@@ -107,7 +130,7 @@ async def _bumps(actor: Actor, kind: str, key: str, current: int, seen: int, wak
             yield b'id: %d\nevent: bump\ndata: {"version": %d}\n\n' % (current, current)
         elif time.monotonic() - beat >= HEARTBEAT_SECONDS:
             beat = time.monotonic()
-            yield b": still here\n\n"
+            yield await asyncio.to_thread(_beat)
         await _next_look(wakes)
         wakes = live.wait(0, -1)
         try:
@@ -120,6 +143,17 @@ async def _bumps(actor: Actor, kind: str, key: str, current: int, seen: int, wak
         except DatabaseError:
             # Away for a moment: what was shown stays, and the stream tells when there is more.
             continue
+
+
+def _beat() -> bytes:
+    """The server's time, for countdowns on phones whose clock is wrong, and its release."""
+    try:
+        now = clock.now().isoformat(timespec="milliseconds")
+    except DatabaseError:
+        now = ""
+    finally:
+        connections.close_all()
+    return f"event: beat\ndata: {json.dumps({'now': now, 'release': release()})}\n\n".encode()
 
 
 async def _next_look(wakes: int) -> None:

@@ -95,7 +95,11 @@ class Policy:
 
 
 def sign_in_first(request: HttpRequest) -> HttpResponse:
-    """To the sign-in page and back, or 401 for a program; htmx is told to load the sign-in page."""
+    """To the sign-in page and back, or 401 for a program and for the parts of a page that fetch themselves.
+
+    A page whose reader was signed out elsewhere stays, with what is half typed in it: live.js says so and leads to the
+    sign-in page. A form that htmx sends loads it.
+    """
     path = request.get_full_path() if request.method in ("GET", "HEAD") else "/"
     if request.headers.get("HX-Request") == "true":
         path = urlsplit(request.headers.get("HX-Current-URL", "/")).path or "/"
@@ -105,7 +109,7 @@ def sign_in_first(request: HttpRequest) -> HttpResponse:
     response = problems.problem(
         request, status=401, code="unauthorized", sentence="You are not signed in.", fix=f"Sign in at {login}."
     )
-    if request.headers.get("HX-Request") == "true":
+    if request.headers.get("HX-Request") == "true" and request.method != "GET":
         response["HX-Redirect"] = login
     return response
 

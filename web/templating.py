@@ -29,6 +29,7 @@ from incidents.models import ActionItem
 from runbooks.models import OPEN_RUN_STATES, StepRun, Worker
 from web.pages import words
 from web.pages.waiting import WAITING
+from web.release import release
 
 # A worker ticks each second; after so many without one, the pages say that nothing will run.
 WORKER_SILENT_SECONDS = 20
@@ -76,8 +77,10 @@ def page(request: HttpRequest) -> dict[str, Any]:
     known: dict[str, Any] = {
         "now": now,
         "me": user if signed_in else None,
+        "release": release(),
         "request_id": getattr(request, "request_id", ""),
         "path": request.path,
+        "full_path": request.get_full_path(),
         "area": request.path.strip("/").split("/")[0],
         "teams": [],
         "counts": {"waiting": 0, "overdue": 0},
@@ -127,7 +130,7 @@ def lamp(now: datetime) -> Lamp:
 
 @pass_context
 def moment(context: Context, at: datetime | None, absent: str = "never") -> str | Markup:
-    """A time as "4 min ago" or "in 26 min", the absolute UTC time on hover; app.js keeps it right."""
+    """A time as "4 min ago" or "in 26 min", the absolute UTC time on hover; times.js keeps it right."""
     if at is None:
         return absent
     return _time(at, relative(at - _now(context)), "ago")

@@ -72,6 +72,7 @@ KINDS: dict[str, Callable[[World], object]] = {
     "run": lambda w: w.run.uuid,
     "team": lambda w: w.team.slug,
     "home": lambda w: "me",
+    "delivery": lambda w: w.delivery.uuid,
 }
 # What the body of an operation of the API says, about things of the world wherever it names one.
 BODIES: dict[str, Callable[[World], dict[str, Any]]] = {

@@ -76,7 +76,7 @@ def test_a_click_in_a_second_tab_is_told_that_it_was_decided(
 ) -> None:
     # Without its script the second tab does not notice what the first one did.
     first = ask(sam, live_server)
-    sam.route("**/app.js", lambda route: route.abort())
+    sam.route("**/js/*.js", lambda route: route.abort())
     second = ask(sam, live_server)
     first.get_by_role("button", name="Approve", exact=True).click()
     expect(first.get_by_text("Approved by sam")).to_be_visible(timeout=30_000)

@@ -58,6 +58,7 @@ async def listen(
     stream: Any = aiter(answer)
 
     async def read(stream: AsyncIterator[bytes]) -> None:
+        beats = 0
         async for chunk in stream:
             lines = dict(line.split(": ", 1) for line in chunk.decode().strip().splitlines() if ": " in line)
             if lines.get("event") == "bump":
@@ -66,7 +67,9 @@ async def listen(
                 found.append(version)
                 if len(found) == 1 and then is not None:
                     await asyncio.to_thread(then)
-            if len(found) >= events or (until_beat and chunk.startswith(b":")):
+            # The first beat opens the stream.
+            beats += b"event: beat" in chunk
+            if len(found) >= events or (until_beat and beats > 1):
                 return
 
     await asyncio.wait_for(read(stream), 50)

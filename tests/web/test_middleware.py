@@ -146,9 +146,15 @@ def test_a_foreign_host_is_refused_on_pages_too(client: Client) -> None:
 
 def test_htmx_is_sent_to_sign_in(client: Client) -> None:
     hx = {"HX-Request": "true", "HX-Current-URL": "http://testserver/incidents/4"}
-    answer = client.get("/version/home/me", headers=hx)
+    answer = client.post("/incidents/4/note", headers=hx)
     assert answer.status_code == 401
     assert answer["HX-Redirect"] == "/login?next=%2Fincidents%2F4"
+
+
+def test_a_page_that_fetches_its_parts_is_left_in_place(client: Client) -> None:
+    answer = client.get("/now", headers={"HX-Request": "true"})
+    assert answer.status_code == 401
+    assert "HX-Redirect" not in answer, "what is half typed in it would be lost"
 
 
 def test_a_visitor_is_sent_to_sign_in_and_back(client: Client) -> None:

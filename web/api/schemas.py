@@ -35,6 +35,22 @@ class Listed(Schema, Generic[Row]):
     next: str | None
 
 
+class Found(Schema):
+    """Something that a search found; `kind` is incident, postmortem, service, runbook or person."""
+
+    kind: str
+    key: str
+    title: str
+    url: str
+    about: str
+
+
+class Results(Schema):
+    """What a search found, kind by kind, the best first."""
+
+    items: list[Found]
+
+
 class Delivery(Schema):
     """An accepted webhook and what became of it; `alerts` are normalized."""
 

@@ -163,6 +163,12 @@ def now(request: PersonRequest) -> HttpResponse:
     return render(request, "_now.html", context_of(request))
 
 
+@allow(Permission.SIGNED_IN)
+def pulse(request: PersonRequest) -> HttpResponse:
+    """Fragment: what every page says beside its own content. All of it is known to every page (web/templating.py)."""
+    return render(request, "_pulse.html")
+
+
 @allow(Permission.RUN)
 def again(request: PersonRequest) -> HttpResponse:
     """POST: the demo from the start."""

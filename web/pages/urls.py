@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from web.pages import home
+from web.pages import home, search
 from web.pages.account import account, try_address
 from web.pages.action_items import items
 from web.pages.approvals import approval
@@ -24,6 +24,8 @@ from web.pages.styleguide import styleguide
 urlpatterns = [
     path("", home.home, name="home"),
     path("now", home.now, name="now"),
+    path("pulse", home.pulse, name="pulse"),
+    path("search", search.search, name="search"),
     path("demo/again", home.again, name="demo_again"),
     path("incidents", listing.incidents, name="incidents"),
     path("incidents/new", declare.declare, name="incident_new"),
@@ -109,6 +111,7 @@ urlpatterns = [
     path("account/addresses/<int:pk>/test", try_address.try_address, name="address_test"),
     path("account/tokens", account.add_token, name="account_token"),
     path("account/tokens/<int:pk>/revoke", account.revoke_token, name="account_token_revoke"),
+    path("account/density", account.density, name="account_density"),
     path("account/shortcuts", account.shortcuts, name="account_shortcuts"),
     path("styleguide", styleguide.styleguide, name="styleguide"),
     path("guide", guide.guide, name="guide"),

@@ -116,3 +116,26 @@ def run_face(run: Run, *, waits: bool = False) -> Face:
 def effect_word(effect: Effect) -> str:
     """The state of an effect in words."""
     return EFFECT_STATES.get(effect.state, effect.state)
+
+
+# What single keys do on every page (web/static/js/keyboard.js, docs/guide/keyboard.md).
+SHORTCUTS = [
+    (("/",), "Search"),
+    (("⌘ K", "Ctrl K"), "Go anywhere by typing"),
+    (("g", "n"), "Now"),
+    (("g", "i"), "Incidents"),
+    (("g", "r"), "Runs"),
+    (("g", "b"), "Runbooks"),
+    (("g", "s"), "Services"),
+    (("g", "p"), "Postmortems"),
+    (("g", "a"), "Actions due"),
+    (("j", "k"), "Next and previous row of a list"),
+    (("Enter",), "Open it"),
+    (("a",), "Acknowledge this incident"),
+    (("n",), "Write a note"),
+    (("s",), "Change the severity"),
+    (("r",), "Start a runbook; on a run, run the step again"),
+    (("o",), "Look at what asks for an answer"),
+    (("d",), "Declare an incident"),
+    (("?",), "This list"),
+]

@@ -103,6 +103,16 @@ def revoke_token(request: PersonRequest, pk: int) -> HttpResponse:
 
 @allow(Permission.SIGNED_IN)
 @require_POST
+def density(request: PersonRequest) -> HttpResponse:
+    """Roomy rows or compact ones."""
+    request.user.compact_rows = not request.user.compact_rows
+    request.user.save(update_fields=["compact_rows"])
+    messages.success(request, "Rows are " + ("compact." if request.user.compact_rows else "roomy."))
+    return redirect("account")
+
+
+@allow(Permission.SIGNED_IN)
+@require_POST
 def shortcuts(request: PersonRequest) -> HttpResponse:
     """Keyboard shortcuts on or off."""
     request.user.shortcuts_off = not request.user.shortcuts_off

@@ -165,7 +165,7 @@ def note(request: PersonRequest, number: int) -> HttpResponse:
             lifecycle.add_note(found, text=form.cleaned_data["text"], actor=request.actor, at=form.cleaned_data["at"])
     if not form.is_valid():
         return shown(request, found, note_form=form)
-    # A note sent by app.js clears its own form; the timeline comes by the live update.
+    # A note sent by forms.js clears its own form; the timeline comes by the live update.
     if request.headers.get("HX-Request") == "true":
         return HttpResponse(status=204)
     return redirect("incident", number=number)

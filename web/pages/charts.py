@@ -1,10 +1,29 @@
-"""Where the marks of a small drawing go: pure functions from numbers to coordinates."""
+"""Where the marks of a drawing go: pure functions from numbers to coordinates.
+
+A chart is laid out once, in per cent of a plot that has no size of its own: the page's stylesheet says how large it
+is, so that one drawing serves a desk, a phone and paper (templates/components/charts.html). What uPlot needs to draw
+the same with JavaScript is `Chart.data` (web/static/charts.js).
+"""
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+
+from web.pages import chart_axes
+
+# The plot's own units, both ways; it is stretched to whatever room there is.
+UNITS = 1000
+DAY = 86400.0
+# A series is broken where the next point is further away than this many of its usual distances.
+_BROKEN = 1.6
+_TABLE_ROWS = 24
+_LINES = 6
 
 
 @dataclass(frozen=True)
@@ -19,27 +38,60 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Line:
-    """One series as pieces of a polyline: missing data breaks it, and is never joined."""
+class Band:
+    """What is usual at each time (unix seconds): from `low` to `high`, None where the past says nothing."""
 
+    times: Sequence[float]
+    low: Sequence[float | None]
+    high: Sequence[float | None]
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened at a time: `onset`, a `change` by others, or an `act` of ours."""
+
+    kind: str
+    at: datetime
+    label: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series as pieces of a polyline: missing data breaks it, and is never joined. A lone point is a dot."""
+
+    label: str
     pieces: list[str]
+    dots: list[tuple[float, float]]
     compared: bool = False
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A grid line."""
-
-    y: float
-
-
-@dataclass(frozen=True)
 class Chart:
-    """Series on a field of 640 × 160 units."""
+    """One plot with one y axis; places are per cent of its width and height."""
 
+    id: str
     label: str
+    unit: str
     lines: list[Line]
-    ticks: list[Tick] = field(default_factory=lambda: [Tick(40), Tick(80), Tick(120)])
+    ticks: list[chart_axes.Tick]
+    hours: list[chart_axes.Hour]
+    gaps: list[chart_axes.Stretch]
+    band: list[str]
+    band_words: str
+    marks: list[chart_axes.Placed]
+    rows_of_labels: int
+    # The last value, printed at the line's end: its height and its text.
+    last_y: float
+    last: str
+    start: datetime
+    end: datetime
+    # Every how many points a row, and the rows: time and the value of each line.
+    table: list[tuple[datetime, list[str]]]
+    table_note: str
+    data: str
+    csv: str = ""
 
 
 def finite(value: object) -> float | None:
@@ -69,37 +121,258 @@ def interval(estimate: object, ends: object, limit: object) -> Interval | None:
     return Interval(at(low), at(dot), at(high), None if edge is None else at(edge), words)
 
 
-def lines(series: Any, *, unit: str = "") -> Chart | None:
-    """Lay out `{label: [[unix, value], …]}`; the first series is drawn in ink, the others as comparisons."""
-    if not isinstance(series, dict) or not series:
+Point = tuple[float, float | None]
+
+
+@dataclass
+class _Drawing:
+    """What the functions below share: the series, and where the plot begins and ends."""
+
+    series: dict[str, list[Point]]
+    start: float
+    end: float
+    low: float
+    high: float
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+
+    def x(self, when: float) -> float:
+        """A time in per cent of the width."""
+        return round(100 * (when - self.start) / (self.end - self.start), 2)
+
+    def y(self, value: float) -> float:
+        """A value in per cent of the height, from the top."""
+        return round(100 - 100 * (value - self.low) / (self.high - self.low), 2)
+
+    def spot(self, when: float, value: float) -> str:
+        """A point in the plot's own units."""
+        return f"{self.x(when) * UNITS / 100:.1f},{self.y(value) * UNITS / 100:.1f}"
+
+
+def lines(
+    series: Any,
+    *,
+    unit: str = "",
+    name: str = "",
+    start: datetime | None = None,
+    end: datetime | None = None,
+    step: float | None = None,
+    band: Band | None = None,
+    marks: Sequence[Mark] = (),
+    id: str = "chart",  # noqa: A002  it becomes the element's id
+    csv: str = "",
+) -> Chart | None:
+    """Lay out `{label: [[unix, value], …]}`; the first series is drawn in ink, the others as comparisons.
+
+    Without `start` and `end` the plot spans its points. None when there is nothing to draw: fewer than two times, or no
+    finite value at all. It never raises, whatever a provider stored.
+    """
+    if not isinstance(series, Mapping) or not series:
         return None
-    clean = {str(label): _points(points) for label, points in list(series.items())[:6]}
-    values = [value for points in clean.values() for _, value in points if value is not None]
+    clean = _same_hours({str(label): _points(points) for label, points in list(series.items())[:_LINES]})
     times = [when for points in clean.values() for when, _ in points]
-    if len(times) < 2 or not values:
+    times += [edge.timestamp() for edge in (start, end) if edge is not None]
+    values = [value for points in clean.values() for _, value in points if value is not None]
+    if not values or len(times) < 2 or min(times) == max(times):
         return None
-    first, last, least, most = min(times), max(times), min(values), max(values)
-    wide, tall = (last - first) or 1.0, (most - least) or 1.0
+    first = start.timestamp() if start else min(times)
+    last = end.timestamp() if end else max(times)
+    usual = [value for value in (*band.low, *band.high) if value is not None] if band else []
+    axis = chart_axes.axis(min([*values, *usual]), max([*values, *usual]))
+    plot = _Drawing(clean, first, last, axis.low, axis.high)
+    main = next(iter(clean))
+    whole = _broken(clean[main], step)
+    # Only where the window itself was asked for does it say anything that a line begins late or ends early.
+    plot.gaps = _gaps(whole, first if start else None, last if end else None, step or _distance(clean[main]))
+    drawn = [
+        Line(label, *_pieces(plot, whole if label == main else _broken(points, None)), compared=label != main)
+        for label, points in clean.items()
+    ]
+    ends = [(when, value) for when, value in whole if value is not None and first <= when <= last]
+    # The main series may hold nothing where only its comparison has data.
+    last_value = ends[-1][1] if ends else None
+    placed = chart_axes.place(
+        [(mark, plot.x(mark.at.timestamp())) for mark in marks if first <= mark.at.timestamp() <= last]
+    )
+    table, note = _table(clean, axis.digits)
+    return Chart(
+        id=id,
+        label=_sentence(name or main, unit, whole, plot, axis.digits, marks),
+        unit=unit,
+        lines=drawn,
+        ticks=[chart_axes.Tick(plot.y(value), text) for value, text in axis.ticks],
+        hours=chart_axes.hours(first, last),
+        gaps=[chart_axes.Stretch(plot.x(a), round(plot.x(b) - plot.x(a), 2)) for a, b in plot.gaps],
+        band=_band(plot, band) if band else [],
+        band_words=band.words if band else "",
+        marks=placed,
+        rows_of_labels=max((mark.row for mark in placed if mark.label), default=-1) + 1,
+        last_y=plot.y(last_value) if last_value is not None else 0.0,
+        last=chart_axes.short(last_value) if last_value is not None else "",
+        start=_moment(first),
+        end=_moment(last),
+        table=table,
+        table_note=note,
+        data=_data(plot, clean, axis, band, marks, unit, step),
+        csv=csv,
+    )
 
-    def drawn(points: list[tuple[float, float | None]]) -> list[str]:
-        pieces: list[list[str]] = [[]]
-        for when, value in points:
-            if value is None:
-                pieces.append([])
-                continue
-            x, y = 640 * (when - first) / wide, 150 - 140 * (value - least) / tall
-            pieces[-1].append(f"{x:.1f},{y:.1f}")
-        return [" ".join(piece) for piece in pieces if piece]
 
-    names = ", ".join(clean)
-    label = f"{names}: {least:.4g} to {most:.4g}{f' {unit}' if unit else ''}, last {values[-1]:.4g}"
-    return Chart(label, [Line(drawn(points), compared=nth > 0) for nth, points in enumerate(clean.values())])
-
-
-def _points(points: Any) -> list[tuple[float, float | None]]:
+def _points(points: Any) -> list[Point]:
     pairs = (
         [point for point in points if isinstance(point, list | tuple) and len(point) == 2]
         if isinstance(points, list)
         else []
     )
-    return [(when, finite(value)) for moment, value in pairs if (when := finite(moment)) is not None]
+    found = [(when, finite(value)) for moment, value in pairs if (when := finite(moment)) is not None]
+    # A time that no calendar holds cannot be drawn, and must not take the page with it.
+    return sorted((point for point in found if 0 <= point[0] < 4e9), key=lambda point: point[0])
+
+
+def _same_hours(series: dict[str, list[Point]]) -> dict[str, list[Point]]:
+    """Comparisons of other days moved by whole days onto the first series, so that the same hours lie on each other."""
+    main = next(iter(series.values()), [])
+    if not main:
+        return series
+    moved = {}
+    for label, points in series.items():
+        days = math.floor((main[-1][0] - points[-1][0]) / DAY + 0.1) if points else 0
+        moved[f"{label}, same hours" if days >= 1 else label] = [
+            (when + max(0, days) * DAY, value) for when, value in points
+        ]
+    return moved
+
+
+def _distance(points: list[Point]) -> float:
+    """The usual distance of two points; 0 for fewer than two."""
+    between = sorted(b[0] - a[0] for a, b in itertools.pairwise(points))
+    return between[len(between) // 2] if between else 0.0
+
+
+def _broken(points: list[Point], step: float | None) -> list[Point]:
+    """The points with a None wherever one or more are missing between two of them."""
+    usual = step or _distance(points)
+    whole: list[Point] = []
+    for when, value in points:
+        if whole and usual and when - whole[-1][0] > _BROKEN * usual and whole[-1][1] is not None:
+            whole.append((whole[-1][0] + usual, None))
+        whole.append((when, value))
+    return whole
+
+
+def _gaps(points: list[Point], start: float | None, end: float | None, step: float) -> list[tuple[float, float]]:
+    """The stretches without data, from the last point before to the first after."""
+    known = [when for when, value in points if value is not None]
+    if not known:
+        return []
+    found = [
+        (a, b) for a, b in itertools.pairwise(known) if any(value is None and a < when < b for when, value in points)
+    ]
+    if start is not None and known[0] - start > _BROKEN * step:
+        found.insert(0, (start, known[0]))
+    if end is not None and end - known[-1] > _BROKEN * step:
+        found.append((known[-1], end))
+    return found
+
+
+def _pieces(plot: _Drawing, points: list[Point]) -> tuple[list[str], list[tuple[float, float]]]:
+    """Polylines of the unbroken stretches, and the places of points that stand alone."""
+    stretches: list[list[tuple[float, float]]] = [[]]
+    for when, value in points:
+        if value is None or not plot.start <= when <= plot.end:
+            stretches.append([])
+        else:
+            stretches[-1].append((when, value))
+    pieces = [" ".join(plot.spot(*point) for point in stretch) for stretch in stretches if len(stretch) > 1]
+    alone = [stretch[0] for stretch in stretches if len(stretch) == 1]
+    return pieces, [(plot.x(when), plot.y(value)) for when, value in alone]
+
+
+def _band(plot: _Drawing, band: Band) -> list[str]:
+    """Polygons of the band: there along the top, back along the bottom."""
+    found: list[str] = []
+    run: list[tuple[float, float, float]] = []
+    rows = [*zip(band.times, band.low, band.high, strict=False), (math.inf, None, None)]
+    for when, low, high in rows:
+        if low is not None and high is not None and plot.start <= when <= plot.end:
+            run.append((when, low, high))
+            continue
+        if len(run) > 1:
+            there = [plot.spot(at, top) for at, _, top in run]
+            back = [plot.spot(at, bottom) for at, bottom, _ in reversed(run)]
+            found.append(" ".join(there + back))
+        run = []
+    return found
+
+
+def _table(series: dict[str, list[Point]], digits: int) -> tuple[list[tuple[datetime, list[str]]], str]:
+    """At most 24 rows: the value of each line at evenly chosen times of the first."""
+    main = next(iter(series.values()))
+    every = max(1, math.ceil(len(main) / _TABLE_ROWS))
+    others = [dict(points) for points in list(series.values())[1:]]
+    rows = []
+    for when, value in main[::-every][::-1]:
+        cells = [value, *(points.get(when) for points in others)]
+        rows.append((_moment(when), ["missing" if cell is None else f"{cell:.{digits + 1}f}" for cell in cells]))
+    note = "" if every == 1 else f"Every {every}th of {len(main)} points"
+    return rows, note
+
+
+def _sentence(name: str, unit: str, points: list[Point], plot: _Drawing, digits: int, marks: Sequence[Mark]) -> str:
+    """What the drawing shows, for those who do not see it."""
+    known = [value for _, value in points if value is not None]
+    span = f"{_moment(plot.start):%d %b %H:%M} to {_moment(plot.end):%H:%M} UTC"
+    if not known:
+        return f"{name}, {span}: no data"
+    shown = [chart_axes.short(value) for value in (known[0], known[-1], min(known), max(known))]
+    said = f"{name}, {span}: from {shown[0]} to {shown[1]}{f' {unit}' if unit else ''}"
+    said += f", lowest {shown[2]}, highest {shown[3]}"
+    if plot.gaps:
+        said += f"; no data in {len(plot.gaps)} stretch{'es' if len(plot.gaps) > 1 else ''}"
+    told = [
+        f"{mark.label} at {mark.at.astimezone(UTC):%H:%M}"
+        for mark in marks
+        if plot.start <= mark.at.timestamp() <= plot.end
+    ]
+    return said + (f"; {', '.join(told[:6])}" if told else "") + "."
+
+
+def _data(
+    plot: _Drawing,
+    series: dict[str, list[Point]],
+    axis: chart_axes.Axis,
+    band: Band | None,
+    marks: Sequence[Mark],
+    unit: str,
+    step: float | None,
+) -> str:
+    """What uPlot draws the same from, as JSON."""
+
+    def rounded(value: float | None) -> float | None:
+        return None if value is None else float(f"{value:.6g}")
+
+    names = list(series)
+    whole = {label: _broken(points, step if label == names[0] else None) for label, points in series.items()}
+    told = {
+        "unit": unit,
+        "range": [plot.start, plot.end, axis.low, axis.high],
+        "ticks": [value for value, _ in axis.ticks],
+        "digits": axis.digits,
+        "lines": [
+            {"label": label, "t": [when for when, _ in points], "v": [rounded(value) for _, value in points]}
+            for label, points in whole.items()
+        ],
+        "gaps": [list(gap) for gap in plot.gaps],
+        "band": {
+            "t": list(band.times),
+            "low": [rounded(value) for value in band.low],
+            "high": [rounded(value) for value in band.high],
+        }
+        if band
+        else None,
+        "marks": [{"kind": mark.kind, "t": mark.at.timestamp(), "label": mark.label} for mark in marks],
+    }
+    return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
+
+
+def _moment(unix: float) -> datetime:
+    return datetime.fromtimestamp(unix, UTC)

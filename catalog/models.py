@@ -222,6 +222,48 @@ class Signal(models.Model):
         constraints = [models.UniqueConstraint(fields=["service", "name"], name="one_signal_per_service_and_name")]
 
 
+class Picture(models.Model):
+    """What a signal read over a window, kept as it was then: pages and postmortems show it without asking the source.
+
+    It stands alone: the signal's binding may change or go. `key` says what it is of: empty for the service's last
+    hours, `INC-42` for an incident's window. Values lie `step_seconds` apart from `start_at` to `end_at`, None where
+    there is none. `state` is what the last attempt found; what was read before stays when an attempt fails.
+    """
+
+    STATES: ClassVar[list[tuple[str, str]]] = [
+        ("ok", "measured"),
+        ("stale", "the values ended"),
+        ("empty", "no such series"),
+        ("not_a_number", "no number"),
+        ("many_series", "several series"),
+        ("failed", "could not be measured"),
+    ]
+
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="pictures")
+    name = models.SlugField(max_length=40)
+    key = models.CharField(max_length=40, blank=True)
+    source = models.CharField(max_length=40)
+    query = models.TextField()
+    unit = models.CharField(max_length=20, blank=True)
+    worse = models.CharField(max_length=4, default="up")
+    start_at = models.DateTimeField(null=True, blank=True)
+    end_at = models.DateTimeField(null=True, blank=True)
+    step_seconds = models.PositiveIntegerField(default=0)
+    values = models.JSONField(default=list)
+    # What is usual then: {"start": unix, "step": seconds, "low": [...], "mid": [...], "high": [...], "words": ...}.
+    band = models.JSONField(default=dict)
+    state = models.CharField(max_length=12, choices=STATES, blank=True)
+    fault = models.CharField(max_length=400, blank=True)
+    # When it was last read, last tried, and until when a worker is at it.
+    read_at = models.DateTimeField(null=True, blank=True)
+    tried_at = models.DateTimeField(null=True, blank=True)
+    busy_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["service", "key", "name"], name="one_picture_per_key_and_name")]
+
+
 class ModelVersion(models.Model):
     """A version that serves, has served or is kept ready."""
 

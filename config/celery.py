@@ -68,6 +68,11 @@ app.conf.update(
     beat_schedule={
         "postmortem clocks": {"task": "incidents.check_clocks", "schedule": 300.0, "options": {"queue": "engine"}},
         "undelivered messages": {"task": "incidents.send_due", "schedule": 60.0, "options": {"queue": "engine"}},
+        "signals of open incidents": {
+            "task": "incidents.look_at_signals",
+            "schedule": 60.0,
+            "options": {"queue": "engine"},
+        },
         "timeline heads": {
             "task": "incidents.keep_heads",
             "schedule": crontab(minute=7, hour=0),

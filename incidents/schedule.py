@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 
 from common import clock
-from incidents import action_items, heads, notices, outbox, postmortems
+from incidents import action_items, heads, notices, outbox, pictures, postmortems
 
 
 @shared_task(name="incidents.check_clocks")
@@ -21,6 +21,12 @@ def check_clocks() -> None:
 def keep_heads() -> None:
     """Write the heads of the timelines beside the database, once a day."""
     heads.keep(settings.BACKSTOP.data_dir / "heads", clock.now())
+
+
+@shared_task(name="incidents.look_at_signals")
+def look_at_signals() -> None:
+    """Ask for pictures of the signals of services with open incidents; workers of the queue `checks` read them."""
+    pictures.ask_for_open(clock.now())
 
 
 @shared_task(name="incidents.send_due")

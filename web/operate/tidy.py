@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from django.contrib.sessions.models import Session
 
-from catalog import presence
+from catalog import pictures, presence
 from catalog.models import LoginLink
 from incidents.models import Delivery
 from runbooks.models import Worker
@@ -26,6 +26,7 @@ def run(now: datetime) -> dict[str, int]:
         "bodies": Delivery.objects.filter(pk__in=ids).update(body_encrypted=b""),
         "sessions": Session.objects.filter(expire_date__lt=now).delete()[0],
         "login links": LoginLink.objects.filter(expires_at__lt=now - timedelta(days=LOGIN_LINK_DAYS)).delete()[0],
+        "pictures": pictures.tidy(now),
         "workers": Worker.objects.filter(ticked_at__lt=now - timedelta(days=WORKER_DAYS)).delete()[0],
         "readers": presence.tidy(now),
     }

@@ -295,6 +295,40 @@ class Gate(models.Model):
         constraints = [models.UniqueConstraint(fields=["incident", "key"], name="one_gate_per_key")]
 
 
+class Pin(models.Model):
+    """A star set or taken away by a person: what the entry itself says when recorded stays, and can be overruled."""
+
+    incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="pins")
+    seq = models.PositiveIntegerField()
+    pinned = models.BooleanField()
+    by = models.CharField(max_length=120)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["incident", "seq"], name="one_pin_per_entry")]
+
+
+class ImpactFigure(models.Model):
+    """One figure of what users feel, with where it comes from; the names and their values are incidents/impact.py's."""
+
+    incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="impact_figures")
+    name = models.CharField(max_length=10)
+    value = models.JSONField(null=True, blank=True)
+    basis = models.CharField(
+        max_length=8, choices=[("measured", "measured"), ("estimate", "estimate"), ("unknown", "unknown")]
+    )
+    # Who was asked while it is unknown.
+    asked = models.CharField(max_length=120, blank=True)
+    reason = models.CharField(max_length=500, blank=True)
+    # The number of the evidence that measured it.
+    evidence = models.PositiveIntegerField(null=True, blank=True)
+    set_by = models.CharField(max_length=120)
+    set_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["incident", "name"], name="one_impact_figure_per_name")]
+
+
 class Message(models.Model):
     """One message to one address about one state change: the outbox, and afterwards the record of who was told."""
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from catalog.models import Change, User
 from catalog.permissions import ROLES
+from incidents import pins
 from incidents.models import ActionItem, Evidence, Incident, TimelineEntry
 
 # Roles that are not people; every other actor is shown by role wherever the draft speaks of causes.
@@ -142,6 +143,9 @@ def gather(incident: Incident) -> Facts:
     entries = list(TimelineEntry.objects.filter(incident=incident).order_by("at", "seq"))
     replaced = {entry.supersedes for entry in entries if entry.supersedes}
     entries = [entry for entry in entries if entry.seq not in replaced]
+    starred = pins.overruled(incident)
+    for entry in entries:
+        entry.pinned = pins.is_key(entry, starred)
     rows = Evidence.objects.filter(incident_id=incident.pk, number__isnull=False).order_by("number")
     changes = []
     if incident.service is not None:

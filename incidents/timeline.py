@@ -23,6 +23,7 @@ KINDS = {
     "alert": "an alert fired, changed or stopped",
     "state": "the incident changed state, severity, commander or service",
     "note": "a person wrote something down",
+    "impact": "how far it reaches was measured, estimated or asked for",
     "run": "a runbook was started, joined, refused, paused or ended",
     "check": "a check gave a verdict",
     "diagnosis": "the likely cause was settled",

@@ -90,9 +90,11 @@ def findings_of(incident: Incident) -> list[Evidence]:
 
 
 def measured(findings: Iterable[Evidence]) -> dict[str, Figure]:
-    """What checks have measured of it, the latest finding last: the slices that got worse, failing traffic, cost."""
+    """What checks that found a problem have measured of it, the latest finding last: the slices that got worse, failing traffic, cost."""
     found: dict[str, Figure] = {}
     for row in findings:
+        if row.verdict != "fail":
+            continue
         result = row.result if isinstance(row.result, dict) else {}
         signal = row.params.get("signal") if row.provider == "metric.compare" else None
         name, value = "", cast("Any", None)

@@ -174,7 +174,7 @@ def measured(incident: Incident) -> str:
         if isinstance(before, int | float) and isinstance(now, int | float):
             unit = "" if row.unit in ("", "ratio", "share") else f" {row.unit}"
             name = str(row.params["signal"]).replace("_", " ")
-            return f"{name} {_short(before)}→{_short(now)}{unit}{_where(failed)}"
+            return f"{name} {texts.short(before)}→{texts.short(now)}{unit}{_where(failed)}"
     return ""
 
 
@@ -183,13 +183,6 @@ def _where(failed: QuerySet[Evidence]) -> str:
     compared = failed.filter(provider="eval.compare").last()
     worst = (compared.result.get("regressed") or [""])[0] if compared else ""
     return f" ({str(worst).rpartition('=')[2]})" if worst else ""
-
-
-def _short(value: float) -> str:
-    """Two or three digits: `.91`, `1.7`, `26`, `1,240`."""
-    if abs(value) < 1:
-        return f"{value:.2f}".replace("0.", ".", 1) if abs(value) >= 0.005 else f"{value:.1g}"
-    return f"{value:,.1f}" if abs(value) < 10 else f"{value:,.0f}"
 
 
 def _act(incident: Incident, asks: str) -> str:

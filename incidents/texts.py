@@ -64,6 +64,13 @@ def offset(length: timedelta) -> str:
     return f"T{sign}{f'{hours}:{minutes:02}' if hours else minutes}:{seconds % 60:02}"
 
 
+def short(value: float) -> str:
+    """Two or three digits: `.91`, `1.7`, `26`, `1,240`."""
+    if abs(value) < 1:
+        return f"{value:.2f}".replace("0.", ".", 1) if abs(value) >= 0.005 else f"{value:.1g}"
+    return f"{value:,.1f}" if abs(value) < 10 else f"{value:,.0f}"
+
+
 def code(value: object) -> str:
     """A query as Markdown code on one line, also inside a table; plain escaped text where it has backticks."""
     text = " ".join(str(value).split())

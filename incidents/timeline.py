@@ -18,7 +18,7 @@ from common.secrets import redact, redact_json
 from incidents.evidence import canonical, is_whole, moment
 from incidents.models import Evidence, Incident, TimelineEntry
 
-# Every kind of entry; each has a template templates/incidents/timeline/<kind>.html.
+# Every kind of entry; templates/incidents/_entries.html knows the shape of each.
 KINDS = {
     "alert": "an alert fired, changed or stopped",
     "state": "the incident changed state, severity, commander or service",

@@ -11,7 +11,7 @@ from catalog.models import Team
 from common.errors import Forbidden, Invalid
 from incidents import impact, lifecycle
 from incidents.evidence import store
-from incidents.models import ImpactFigure, Incident, TimelineEntry
+from incidents.models import Evidence, ImpactFigure, Incident, TimelineEntry
 from tests.factories import make_actor
 
 pytestmark = pytest.mark.django_db
@@ -74,6 +74,7 @@ def test_what_was_not_a_problem_is_no_impact(incident: Incident) -> None:
     store(incident_id=incident.pk, kind="check", verdict="pass", provider="metric.compare", summary="Fine.",
           params={"signal": "error_rate"}, unit="ratio", result={"now": 0.01})  # fmt: skip
     assert shown(incident)["traffic"] == ("unknown", "unknown")
+    assert impact.measured(Evidence.objects.all()) == {}
 
 
 def test_evidence_must_be_of_this_incident(incident: Incident, team: Team) -> None:

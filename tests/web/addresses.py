@@ -19,6 +19,7 @@ from web import policy
 from web.api import api
 from web.api.doors import Door
 from web.api.postmortems import Format
+from web.pages.incidents.incident import PARTS
 
 GAP = re.compile(r"<(?:\w+:)?(\w+)>")
 API = "api/v1/"
@@ -32,6 +33,8 @@ GAPS: list[tuple[str, str, Callable[[World], object]]] = [
     ("login/link/", "token", lambda w: "unknown"),
     ("incidents/", "evidence", lambda w: w.evidence),
     ("incidents/", "gate", lambda w: w.gate.pk),
+    ("incidents/", "seq", lambda w: 1),
+    ("incidents/", "part", lambda w: list(PARTS)),
     ("incidents/", "number", lambda w: w.incident.number),
     ("postmortems/", "number", lambda w: w.incident.number),
     ("postmortems/", "form", lambda w: list(EXPORTS)),

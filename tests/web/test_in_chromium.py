@@ -78,7 +78,7 @@ def test_a_half_typed_note_stays_while_twenty_events_arrive(
 ) -> None:
     number = declare(bare_api, notes=12)
     heard = browsers.complaints(page)
-    page.goto(f"{bare.base}/incidents/{number}")
+    page.goto(f"{bare.base}/incidents/{number}/timeline")
     note = page.get_by_label("Note", exact=True)
     note.type(HALF)
     for _ in range(3):
@@ -94,7 +94,7 @@ def test_a_half_typed_note_stays_while_twenty_events_arrive(
 
 def test_what_somebody_reads_does_not_move(page: Page, bare: browsers.Up, bare_api: httpx2.Client) -> None:
     number = declare(bare_api, notes=40)
-    page.goto(f"{bare.base}/incidents/{number}")
+    page.goto(f"{bare.base}/incidents/{number}/timeline")
     read = page.locator("#timeline li", has_text="earlier 9").first
     read.scroll_into_view_if_needed()
     before = read.bounding_box()

@@ -12,7 +12,7 @@ from web.pages.connections import connections
 from web.pages.endpoints import deliveries, endpoints
 from web.pages.evaluations import sets
 from web.pages.guide import guide
-from web.pages.incidents import acts, declare, incident, listing
+from web.pages.incidents import acts, declare, incident, listing, marks
 from web.pages.people import accounts, addresses, people, teams
 from web.pages.postmortems import postmortem, postmortems
 from web.pages.runbooks import edit, runbooks
@@ -30,9 +30,12 @@ urlpatterns = [
     path("incidents", listing.incidents, name="incidents"),
     path("incidents/new", declare.declare, name="incident_new"),
     path("incidents/<int:number>", incident.incident, name="incident"),
-    path("incidents/<int:number>/now", incident.now, name="incident_now"),
-    path("incidents/<int:number>/timeline", incident.timeline, name="incident_timeline"),
-    path("incidents/<int:number>/facts", incident.facts, name="incident_facts"),
+    *(
+        path(f"incidents/<int:number>/{tab}", incident.tab, {"tab": tab}, name=f"incident_{tab}")
+        for tab in incident.TABS
+        if tab != "now"
+    ),
+    path("incidents/<int:number>/parts/<str:part>", incident.part, name="incident_part"),
     path("incidents/<int:number>/evidence/<int:evidence>", incident.evidence, name="evidence"),
     path("incidents/<int:number>/acknowledge", acts.acknowledge, name="incident_acknowledge"),
     path("incidents/<int:number>/take-over", acts.take_over, name="incident_take_over"),
@@ -44,6 +47,9 @@ urlpatterns = [
     path("incidents/<int:number>/service", acts.bind_service, name="incident_service"),
     path("incidents/<int:number>/times", acts.times, name="incident_times"),
     path("incidents/<int:number>/note", acts.note, name="incident_note"),
+    path("incidents/<int:number>/timeline/<int:seq>/pin", marks.pin, name="incident_pin"),
+    path("incidents/<int:number>/timeline/<int:seq>/time", marks.note_time, name="incident_note_time"),
+    path("incidents/<int:number>/impact", marks.set_impact, name="incident_impact"),
     path("incidents/<int:number>/gates/<int:gate>", acts.gate, name="incident_gate"),
     path("runs", runs.runs, name="runs"),
     path("runs/<uuid:uuid>", run.run, name="run"),

@@ -7,6 +7,7 @@ from django.test import Client
 
 from tests.factories import make_team, make_user
 from tests.factories_web import MARK, World, make_world
+from web.pages.incidents.incident import PARTS, TABS
 
 pytestmark = pytest.mark.django_db
 
@@ -26,10 +27,9 @@ def addresses(world: World) -> list[str]:
         "/incidents?view=open&severity=3&q=incident",
         "/incidents/new",
         f"/incidents/{number}",
-        f"/incidents/{number}?kind=note",
-        f"/incidents/{number}/now",
-        f"/incidents/{number}/timeline",
-        f"/incidents/{number}/facts",
+        f"/incidents/{number}/timeline?kind=note",
+        *(f"/incidents/{number}/{tab}" for tab in TABS if tab != "now"),
+        *(f"/incidents/{number}/parts/{part}" for part in PARTS),
         f"/incidents/{number}/evidence/1",
         "/runs",
         "/runs?view=open",

@@ -153,5 +153,5 @@ def test_it_shows_every_kind_of_entry(client: Client, incident: Incident, respon
 
     for kind in KINDS:
         record(incident, kind=kind, actor=ENGINE, text=f"entry of kind {kind}", data={"verdict": "fail"}, pinned=True)
-    page = client.get(f"/incidents/{incident.number}/timeline").content.decode()
+    page = client.get(f"/incidents/{incident.number}/parts/timeline").content.decode()
     assert [kind for kind in KINDS if f"entry of kind {kind}" not in page] == []

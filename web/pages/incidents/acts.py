@@ -14,17 +14,10 @@ from catalog.permissions import Permission
 from common.errors import NotFound
 from incidents import lifecycle
 from incidents.models import Gate, Incident
-from web.pages.forms import faults_of
+from web.pages.forms import back_to, faults_of
 from web.pages.incidents import finding
-from web.pages.incidents.incident import (
-    NoteForm,
-    ReasonForm,
-    RemarkForm,
-    ServiceForm,
-    SeverityForm,
-    TimesForm,
-    shown,
-)
+from web.pages.incidents.forms import NoteForm, ReasonForm, RemarkForm, ServiceForm, SeverityForm, TimesForm
+from web.pages.incidents.incident import shown
 from web.policy import PersonRequest, allow, team_object_or_404
 
 
@@ -168,7 +161,7 @@ def note(request: PersonRequest, number: int) -> HttpResponse:
     # A note sent by forms.js clears its own form; the timeline comes by the live update.
     if request.headers.get("HX-Request") == "true":
         return HttpResponse(status=204)
-    return redirect("incident", number=number)
+    return redirect(back_to(request, "incident", number))
 
 
 @allow(Permission.RESPOND)
@@ -185,4 +178,4 @@ def gate(request: PersonRequest, number: int, gate: int) -> HttpResponse:
             lifecycle.answer_gate(row, answer=form.cleaned_data["note"], actor=request.actor)
     if form.is_valid():
         return _done(request, found, f"Answered: {row.title}")
-    return shown(request, found, remark_form=form)
+    return shown(request, found, "postmortem", remark_form=form)

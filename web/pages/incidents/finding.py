@@ -1,4 +1,7 @@
-"""What the pages of one incident have in common: finding it, and reading what belongs to it."""
+"""What the pages of one incident have in common: finding it, and reading what belongs to it.
+
+Each reader costs a fixed number of queries, however much has happened.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Count, Max, Min, Q
 
-from catalog.models import Change
+from catalog.models import Change, Membership, User
 from catalog.permissions import Permission
 from common import clock
-from incidents.models import Evidence, Incident, Postmortem, TimelineEntry
+from incidents import pins
+from incidents.models import Alert, Delivery, Incident, Postmortem, TimelineEntry
 from runbooks.models import OPEN_RUN_STATES, Run, StepRun
 from web.pages import words
 from web.pages.waiting import WAITING, Ask, asks
@@ -21,6 +25,9 @@ from web.policy import PersonRequest, team_object_or_404
 GAP = timedelta(minutes=10)
 CHANGES_HOURS = 72
 ENTRIES = 400
+ALERTS = 50
+LABELS = 40
+_WAITS_FOR_PEOPLE = ("approval", "human", "ask")
 
 
 @dataclass(frozen=True)
@@ -28,17 +35,25 @@ class Row:
     """One line of the timeline: an entry, a new day before it, or the silence after it (newest is first)."""
 
     entry: TimelineEntry
+    is_key: bool
     day: str
     gap: timedelta | None
 
 
 @dataclass(frozen=True)
 class RunLine:
-    """One run as the incident page lists it."""
+    """One run as the incident page lists it; `steps` in their order, without what they were given and gave."""
 
     run: Run
     face: words.Face
     counts: list[tuple[str, int]]
+    steps: list[StepRun]
+
+    @property
+    def waiting(self) -> StepRun | None:
+        """The step that the run waits for: a person, a lock, a timer."""
+        stuck = [step for step in self.steps if step.state in ("blocked", "unknown", "sleeping")]
+        return next((step for step in stuck if _waits_for_person(step)), stuck[0] if stuck else None)
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,33 @@ class ChangeLine:
 
     change: Change
     before_onset: timedelta
+    author: str
+
+
+@dataclass(frozen=True)
+class AlertCounts:
+    """All alerts of an incident in figures."""
+
+    total: int
+    firing: int
+    first: datetime | None
+    last: datetime | None
+
+
+@dataclass(frozen=True)
+class AlertLine:
+    """One alert with the first of its labels, however many it has."""
+
+    alert: Alert
+    labels: list[tuple[str, Any]]
+    more_labels: int
+    links: list[tuple[str, str]]
+    delivery: Delivery | None
+
+    @property
+    def fires(self) -> bool:
+        """Whether it goes on."""
+        return self.alert.status in ("firing", "acknowledged", "no_data")
 
 
 def find(request: PersonRequest, number: int, permission: Permission = Permission.SEE) -> Incident:
@@ -55,38 +97,48 @@ def find(request: PersonRequest, number: int, permission: Permission = Permissio
     return team_object_or_404(rows, request.actor, permission=permission, number=number)
 
 
-def rows_of_timeline(incident: Incident, kinds: set[str] | None = None, *, all_of_it: bool = False) -> list[Row]:
+def rows_of_timeline(
+    incident: Incident, kinds: set[str] | None = None, *, only_key: bool = False, most: int | None = ENTRIES
+) -> list[Row]:
     """Newest first; entries that a later one supersedes stay, marked by the template."""
+    said = pins.overruled(incident)
     entries = TimelineEntry.objects.filter(incident=incident).order_by("-at", "-seq")
     if kinds:
         entries = entries.filter(kind__in=kinds)
-    shown = list(entries if all_of_it else entries[:ENTRIES])
+    if only_key:
+        starred = {seq for seq, is_key in said.items() if is_key}
+        entries = entries.filter(Q(pinned=True) | Q(seq__in=starred)).exclude(seq__in=set(said) - starred)
+    shown = list(entries if most is None else entries[:most])
     found: list[Row] = []
     for place, entry in enumerate(shown):
         older = shown[place + 1] if place + 1 < len(shown) else None
         newer_day = shown[place - 1].at.date() if place else None
         day = f"{entry.at:%A, %d %B %Y}" if newer_day != entry.at.date() else ""
-        silence = entry.at - older.at if older else None
-        found.append(Row(entry, day, silence if silence is not None and silence > GAP else None))
+        silence = entry.at - older.at if older and not (kinds or only_key) else None
+        gap = silence if silence is not None and silence > GAP else None
+        found.append(Row(entry, pins.is_key(entry, said), day, gap))
     return found
-
-
-def evidence_ids(incident: Incident) -> list[int]:
-    """Numbers of the incident's evidence, for links."""
-    return list(range(1, incident.last_evidence + 1))
 
 
 def run_lines(incident: Incident) -> list[RunLine]:
     """The incident's runs, newest first, with counts of verdicts."""
     runs = list(Run.objects.filter(incident=incident).select_related("runbook", "revision").order_by("-id"))
     steps: dict[int, list[StepRun]] = {run.pk: [] for run in runs}
-    for step in StepRun.objects.filter(run__in=runs):
+    rows = StepRun.objects.filter(run__in=runs).defer("params", "value", "result").order_by("position", "item")
+    for step in rows if runs else []:
         steps[step.run_id].append(step)
-    return [RunLine(run, words.run_face(run, waits=_waits(steps[run.pk])), counts(steps[run.pk])) for run in runs]
+    return [
+        RunLine(run, words.run_face(run, waits=_waits(steps[run.pk])), counts(steps[run.pk]), steps[run.pk])
+        for run in runs
+    ]
+
+
+def _waits_for_person(step: StepRun) -> bool:
+    return step.state == "unknown" or (step.state == "blocked" and step.blocked_on in _WAITS_FOR_PEOPLE)
 
 
 def _waits(steps: list[StepRun]) -> bool:
-    return any(step.state == "unknown" or step.blocked_on in ("approval", "human", "ask") for step in steps)
+    return any(_waits_for_person(step) for step in steps)
 
 
 def counts(steps: list[StepRun]) -> list[tuple[str, int]]:
@@ -100,11 +152,44 @@ def counts(steps: list[StepRun]) -> list[tuple[str, int]]:
 def asks_of(incident: Incident) -> list[Ask]:
     """What the incident's open runs ask people."""
     steps = StepRun.objects.filter(WAITING, run__incident=incident, run__state__in=OPEN_RUN_STATES)
-    return asks(list(steps.select_related("run", "run__incident", "run__runbook").order_by("due_at", "id")))
+    related = ("run", "run__incident", "run__runbook", "run__revision")
+    return asks(list(steps.select_related(*related).order_by("due_at", "id")))
+
+
+def alert_counts(incident: Incident) -> AlertCounts:
+    """How many, how many still fire, the first and the last notice."""
+    seen = incident.alerts.order_by().aggregate(
+        total=Count("pk"),
+        firing=Count("pk", filter=Q(status__in=["firing", "acknowledged", "no_data"])),
+        first=Min("first_seen_at"),
+        last=Max("last_seen_at"),
+    )
+    return AlertCounts(seen["total"], seen["firing"], seen["first"], seen["last"])
+
+
+def alert_lines(incident: Incident) -> list[AlertLine]:
+    """The first fifty alerts, with the delivery that told of each last."""
+    alerts = list(incident.alerts.select_related("endpoint").order_by("first_seen_at", "pk")[:ALERTS])
+    wanted = [alert.last_delivery_id for alert in alerts if alert.last_delivery_id]
+    told = Delivery.objects.only("pk", "uuid").in_bulk(wanted) if wanted else {}
+    lines = []
+    for alert in alerts:
+        labels = alert.labels if isinstance(alert.labels, dict) else {}
+        first = [(name, labels[name]) for name in sorted(labels)[:LABELS]]
+        links = [
+            (str(link["url"]), str(link.get("text") or link.get("title") or "source"))
+            for link in alert.links[:3]
+            if isinstance(link, dict) and str(link.get("url", "")).startswith(("http://", "https://"))
+        ]
+        lines.append(AlertLine(alert, first, len(labels) - len(first), links, told.get(alert.last_delivery_id or 0)))
+    return lines
 
 
 def change_lines(incident: Incident) -> list[ChangeLine]:
-    """What was changed in the 72 hours before the onset and since, of this service or of none, nearest first."""
+    """What was changed in the 72 hours before the onset and since, of this service, of what it needs or of none.
+
+    Ranked: what came before the onset first, of it the nearest; then what came after. Our own effects are no suspects.
+    """
     onset = incident.onset_at or incident.started_at
     until = incident.resolved_at or clock.now()
     rows = Change.objects.filter(
@@ -113,8 +198,32 @@ def change_lines(incident: Incident) -> list[ChangeLine]:
     if incident.service_id:
         needs = incident.service.depends_on.values("pk") if incident.service else []
         rows = rows.filter(Q(service=incident.service_id) | Q(service__isnull=True) | Q(service__in=needs))
-    lines = [ChangeLine(row, onset - row.occurred_at) for row in rows.select_related("service")[:100]]
-    return sorted(lines, key=lambda line: (line.before_onset < timedelta(0), abs(line.before_onset)))
+    found = list(rows.select_related("service")[:100])
+    roles = _roles(incident) if found else {}
+    lines = [
+        ChangeLine(row, onset - row.occurred_at, roles.get(row.author.strip().lower(), _stranger(row))) for row in found
+    ]
+    return sorted(
+        lines,
+        key=lambda line: (bool(line.change.effect_key), line.before_onset < timedelta(0), abs(line.before_onset)),
+    )
+
+
+def _stranger(change: Change) -> str:
+    if change.effect_key:
+        return "Backstop"
+    return "author outside the team" if change.author.strip() else "author unknown"
+
+
+def _roles(incident: Incident) -> dict[str, str]:
+    """How the team's people are called where causes are spoken of: by their roles, found by name or address."""
+    found = {}
+    for member in Membership.objects.filter(team=incident.team_id).select_related("user"):
+        role = next((role for role in ("author", "responder", "approver", "admin") if role in member.roles), "member")
+        for name in (member.user.username, member.user.email, member.user.full_name):
+            found[name.lower()] = f"by a team {role}" if role != "member" else "by a team member"
+    found.pop("", None)
+    return found
 
 
 def diagnosis_of(runs: list[RunLine]) -> dict[str, Any]:
@@ -127,7 +236,10 @@ def diagnosis_of(runs: list[RunLine]) -> dict[str, Any]:
 
 def postmortem_of(incident: Incident) -> Postmortem | None:
     """The incident's postmortem, once its clock has started."""
-    return Postmortem.objects.filter(incident=incident).select_related("owner").first()
+    found = Postmortem.objects.filter(incident=incident).select_related("owner").first()
+    if found is not None:
+        found.incident = incident
+    return found
 
 
 def ended_at(incident: Incident) -> datetime | None:
@@ -135,10 +247,7 @@ def ended_at(incident: Incident) -> datetime | None:
     return incident.resolved_at or incident.closed_at
 
 
-def evidence_for(incident: Incident, cause: dict[str, Any]) -> list[Evidence]:
-    """The findings that speak for a ranked cause, the strongest first."""
-    points = {str(line.get("evidence")): line.get("points", 0) for line in cause.get("lines", [])}
-    keys = sorted((key for key in points if points[key] > 0), key=lambda key: -points[key])
-    numbers = [int(key[1:]) for key in keys if key[:1] == "E" and key[1:].isdecimal()]
-    found = {row.number: row for row in Evidence.objects.filter(incident_id=incident.pk, number__in=numbers)}
-    return [found[number] for number in numbers if number in found]
+def oncall_of(incident: Incident) -> list[User]:
+    """Who is on call in the incident's team."""
+    group = User.objects.filter(oncall_groups__team=incident.team_id, oncall_groups__slug="oncall", is_active=True)
+    return list(group.distinct())

@@ -15,6 +15,7 @@ from common import clock
 from incidents.models import Evidence, Incident, TimelineEntry
 from web.pages import words
 from web.pages.exhibits import Exhibit, exhibit
+from web.pages.incidents import finding
 from web.policy import PersonRequest, allow
 
 COLOURS = {
@@ -48,7 +49,7 @@ class Sample:
     theme: str
     form: SampleForm
     card: Exhibit
-    rows: list[TimelineEntry]
+    rows: list[finding.Row]
 
 
 def _card(number: int, now: datetime) -> Exhibit:
@@ -83,7 +84,7 @@ def _card(number: int, now: datetime) -> Exhibit:
     return exhibit(row)
 
 
-def _rows(first: int, now: datetime) -> list[TimelineEntry]:
+def _rows(first: int, now: datetime) -> list[finding.Row]:
     told = [
         ("alert", "Accuracy of rag-chat fell on labelled traffic", "alertmanager", False),
         ("check", "v43 scores 0.78 where v42 scored 0.91", "engine", True),
@@ -91,13 +92,18 @@ def _rows(first: int, now: datetime) -> list[TimelineEntry]:
         ("effect", "Flag chat-model switched to v42", "engine", True),
         ("note", "Looks like the **retrieval index**; Ben asks the owners.", "Ana", False),
     ]
-    return [
+    entries = [
         TimelineEntry(
             seq=first + nth, at=now - timedelta(minutes=30 - 4 * nth), recorded_at=now, kind=kind, text=text,
-            actor=actor, evidence=[nth + 1], pinned=pinned,
+            actor=actor, evidence=[nth + 1], data={"verdict": "fail"} if kind == "check" else {},
         )
-        for nth, (kind, text, actor, pinned) in enumerate(told)
+        for nth, (kind, text, actor, _) in enumerate(told)
     ]  # fmt: skip
+    silence = timedelta(minutes=47)
+    return [
+        finding.Row(entry, told[nth][3], "Today" if nth == 0 else "", silence if nth == 4 else None)
+        for nth, entry in enumerate(entries)
+    ]
 
 
 @allow(Permission.SIGNED_IN)
@@ -114,6 +120,8 @@ def styleguide(request: PersonRequest) -> HttpResponse:
         "states": STATES,
         "incident": Incident(number=0, started_at=now - timedelta(minutes=31), detected_at=now),
         "superseded": set(),
+        "nobody": lambda permission, team: False,
+        **dict.fromkeys(("latest", "hidden", "kind", "corrects"), ""),
         "until": now + timedelta(minutes=26),
     }
     return render(request, "styleguide/styleguide.html", context)

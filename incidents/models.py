@@ -385,6 +385,17 @@ class Postmortem(models.Model):
     drafted_at = models.DateTimeField(null=True, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
     version = models.BigIntegerField(default=0)
+    # Who looks at it before it goes out; never its owner where two people are meant.
+    reviewer = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="reviews")
+    # The machine's last draft: blocks of the text that stand in it are "from evidence", others are somebody's.
+    drafted_body = models.TextField(blank=True, default="", db_default="")
+    # Who wrote the other blocks, by fingerprint: {"1f0c…": ["Dana", "2026-11-21T09:41:07+00:00"]}.
+    authors = models.JSONField(default=dict, db_default={})
+    # Who sees to which entry of the checklist: {"PM02:impact:1f0c…": "dana"}.
+    assigned = models.JSONField(default=dict, db_default={})
+    # Of the present text, which is a version of its own only when its writer pauses (docs/decisions/0014).
+    saved_by = models.CharField(max_length=120, blank=True, default="", db_default="")
+    saved_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["due_at"]
@@ -407,6 +418,57 @@ class PostmortemEdition(models.Model):
     class Meta:
         ordering = ["-number"]
         constraints = [models.UniqueConstraint(fields=["postmortem", "number"], name="one_edition_per_number")]
+
+
+class PostmortemSection(models.Model):
+    """Who answers for a section, and who writes in it right now: a lease that an open editor renews."""
+
+    postmortem = models.ForeignKey(Postmortem, on_delete=models.CASCADE, related_name="sections")
+    key = models.CharField(max_length=60)
+    owner = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    writer = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    # Which window of the writer's: a second one is another writer.
+    window = models.CharField(max_length=40, blank=True)
+    since = models.DateTimeField(null=True, blank=True)
+    until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["postmortem", "key"], name="one_row_per_section")]
+
+
+class PostmortemOffer(models.Model):
+    """New words from evidence for a place where a person has written: take them, or keep what stands."""
+
+    STATES: ClassVar[list[tuple[str, str]]] = [("open", "open"), ("taken", "taken"), ("kept", "kept")]
+
+    postmortem = models.ForeignKey(Postmortem, on_delete=models.CASCADE, related_name="offers")
+    section = models.CharField(max_length=60)
+    # What the new words would replace; empty where they would only be added.
+    current = models.TextField(blank=True)
+    text = models.TextField()
+    made_at = models.DateTimeField()
+    state = models.CharField(max_length=8, choices=STATES, default="open")
+    answered_by = models.CharField(max_length=120, blank=True)
+    answered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+
+
+class PostmortemComment(models.Model):
+    """What somebody says about a section; settled when it is answered in the text or in words."""
+
+    postmortem = models.ForeignKey(Postmortem, on_delete=models.CASCADE, related_name="comments")
+    section = models.CharField(max_length=60)
+    author = models.CharField(max_length=120)
+    text = models.TextField()
+    at = models.DateTimeField()
+    settled_by = models.CharField(max_length=120, blank=True)
+    settled_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
 
 
 class ActionItem(models.Model):
@@ -443,6 +505,9 @@ class ActionItem(models.Model):
     # The rule that proposed it (late_detection, inconclusive_step …); empty when a person wrote it.
     rule = models.CharField(max_length=40, blank=True)
     evidence = models.JSONField(default=list)
+    # Which level of the whys it answers, and where else the work is tracked.
+    cause = models.PositiveSmallIntegerField(null=True, blank=True)
+    tracker = models.CharField(max_length=500, blank=True, default="", db_default="")
     reason = models.CharField(max_length=500, blank=True)
     reminded_on = models.DateField(null=True, blank=True)
     created_at = models.DateTimeField()

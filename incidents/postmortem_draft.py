@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from incidents import texts
+from incidents import postmortem_tables, texts
 from incidents.citations import cite
 from incidents.models import ActionItem, Evidence, TimelineEntry
 from incidents.postmortem_facts import MACHINES, WORDS, Facts
@@ -18,8 +18,6 @@ from incidents.texts import code, escaped, span, utc
 
 # Evidence of something done is no verdict on a question.
 _DONE = {"pass": "Done", "fail": "Refused", "inconclusive": "In doubt", "error": "Not done"}
-# Live signals say what users felt; everything else says why.
-_FELT = ("metric.compare", "metric.query")
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,13 @@ def compile_draft(facts: Facts) -> Draft:
         incident=facts.incident,
         header=_header(facts),
         summary=_summary(facts),
-        impact=_impact(facts),
+        impact=[evidence_sentence(facts, row) for row in postmortem_tables.felt(facts)],
+        impact_rows=postmortem_tables.impact(facts),
         detection=_detection(facts),
         moments=moments,
         checks=_checks(facts),
         response=_response(facts),
-        state_rows=_state_rows(facts),
+        state_rows=postmortem_tables.state(facts),
         whys=[_why_lines(level) for level in levels],
         verification=_verification(facts),
         items=[_item(facts, item) for item in facts.items if item.state != "declined"],
@@ -71,11 +70,7 @@ def _header(facts: Facts) -> list[dict[str, str]]:
         _fact("Service", facts.service, first),
         _fact("Type", incident.get_incident_type_display(), first),
         _fact("Severity", _severity(facts, severity), severity[-1] if severity else first),
-        _fact("Impact began", _when(began), facts.start()),
-        _fact("Detected", _when(incident.detected_at, began), seen),
-        _fact("Acknowledged", _when(incident.acknowledged_at, began), acknowledged),
-        _fact("Mitigated", _when(incident.mitigated_at, began), mitigated),
-        _fact("Resolved", _when(incident.resolved_at, began), resolved),
+        *postmortem_tables.times(facts),
         _fact("Time to detect", _between(began, incident.detected_at), seen),
         _fact("Time to acknowledge", _between(incident.detected_at, incident.acknowledged_at), acknowledged),
         _fact("Time to mitigate", _between(began, incident.mitigated_at), mitigated),
@@ -102,13 +97,6 @@ def _fact(name: str, value: str, entry: TimelineEntry | None) -> dict[str, str]:
         asked = f"**Incident commander:** what should “{name.lower()}” say, and what shows it?"
         return {"name": name, "value": "unknown", "source": asked}
     return {"name": name, "value": escaped(value), "source": f"[T{entry.seq}]"}
-
-
-def _when(moment: datetime | None, began: datetime | None = None) -> str:
-    if moment is None:
-        return "unknown"
-    after = f" (+{span(moment - began)})" if began is not None and moment > began else ""
-    return utc(moment) + after
 
 
 def _between(begin: datetime | None, end: datetime | None) -> str:
@@ -144,15 +132,6 @@ def _lasted(facts: Facts) -> str:
     until = utc(end, "%H:%M UTC") if end.date() == began.date() else utc(end)
     text = f"{what} lasted {span(end - began)}, from {utc(began)} until it was {word} at {until}"
     return cite(escaped(text), [f"T{first.seq}", f"T{over.seq}"])
-
-
-def _impact(facts: Facts) -> list[str]:
-    felt = [row for row in facts.checks(verifying=False) if row.verdict == "fail" and row.provider in _FELT]
-    return [
-        *(evidence_sentence(facts, row) for row in felt),
-        "**Service owner:** how many users, requests and tenants were affected, and how was that counted?",
-        "**Service owner:** how many wrong or unsafe answers reached users, and what did the incident cost?",
-    ]
 
 
 def _detection(facts: Facts) -> list[str]:
@@ -226,30 +205,6 @@ def _decision(entries: list[TimelineEntry]) -> list[str]:
     ]
     words = ", ".join(said) or f"settled at {utc(entries[-1].at, '%H:%M:%S')}"
     return [cite(words[:1].upper() + words[1:], [f"T{entry.seq}" for entry in entries])]
-
-
-def _state_rows(facts: Facts) -> list[dict[str, str]]:
-    """What the effects changed: what both sides share names it, what differs is before and after."""
-    found = []
-    for entry in facts.entries:
-        before, after = entry.data.get("before"), entry.data.get("after")
-        if entry.kind != "effect" or (before is None and after is None):
-            continue
-        name = str(entry.data.get("subject") or facts.provider_of(entry) or entry.data.get("step") or "state")
-        if isinstance(before, dict) and isinstance(after, dict):
-            shared = {key for key in before if before[key] == after.get(key)}
-            name = ", ".join(f"{key} {before[key]}" for key in before if key in shared) or name
-            before, after = ({k: v for k, v in side.items() if k not in shared} for side in (before, after))
-        row = {"name": name, "before": _short(before), "after": _short(after)}
-        found.append({key: escaped(value) for key, value in row.items()} | {"source": f"[T{entry.seq}]"})
-    return found
-
-
-def _short(value: object) -> str:
-    if isinstance(value, dict):
-        parts = [str(part) if key == "value" else f"{key} {part}" for key, part in value.items()]
-        return ", ".join(parts)[:120] or "nothing"
-    return "unknown" if value is None else str(value)[:120]
 
 
 def _why_lines(level: Why) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class Facts:
     items: list[ActionItem] = field(default_factory=list)
     alert_count: int = 0
     change_count: int = 0
+    # Numbers of the impact by their name in postmortem_tables.IMPACT: {"value", "how": measured or estimate, "source"}.
+    impact: dict[str, dict[str, str]] = field(default_factory=dict)
     # Names and what the draft says instead, longest first.
     names: dict[str, str] = field(default_factory=dict)
 

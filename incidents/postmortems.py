@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 
 from catalog import permissions
 from catalog.actors import ENGINE, Actor
@@ -14,20 +14,21 @@ from catalog.models import Membership, User
 from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Invalid, NotFound
-from common.plain import plain
-from common.secrets import redact
-from incidents import action_items, notices, postmortem_lint, timeline
+from incidents import action_items, notices, postmortem_checks, postmortem_offers, timeline
 from incidents.citations import unsupported_sentences
-from incidents.models import ActionItem, Incident, Postmortem, PostmortemEdition
+from incidents.models import ActionItem, Incident, Postmortem
 from incidents.ownership import owner_of
 from incidents.postmortem_draft import compile_draft
 from incidents.postmortem_facts import gather
+from incidents.postmortem_versions import BODY_LENGTH, cleaned, is_edited, keep, locked, may_write, put, store
 from incidents.texts import span, utc
 
 __all__ = [
+    "BODY_LENGTH",
     "assign",
     "check_clocks",
     "draft",
+    "review_by",
     "save",
     "set_state",
     "start_clock",
@@ -38,8 +39,6 @@ __all__ = [
 # Our rule, stricter than published practice (three calendar days for the highest severity).
 DUE_AFTER = timedelta(hours=48)
 TELL_AT_HOURS = (24, 44, 48)
-# The one limit of all doors; Markdown is rendered up to half of it, and more is shown plain.
-BODY_LENGTH = 400_000
 # The clock stops when the text is handed in for review.
 CLOCK_STATES = ("due", "draft")
 SETTLED_STATES = ("published", "closed")
@@ -60,12 +59,12 @@ def start_clock(incident: Incident, *, now: datetime) -> Postmortem:
     """
     with transaction.atomic():
         found, new = _begun(incident, now)
-        row = _lock(found)
+        row = locked(found)
         mitigated = row.incident.mitigated_at
         is_old = mitigated is not None and row.clock_started_at < mitigated and row.state not in SETTLED_STATES
         if new or is_old:
             row.clock_started_at, row.due_at, row.told_hours = now, now + DUE_AFTER, []
-            _store(row, "clock_started_at", "due_at", "told_hours")
+            store(row, "clock_started_at", "due_at", "told_hours")
             text = f"Postmortem due {utc(row.due_at)}. Owner: {_owner_label(row)}."
             told = {"change": "clock_started", "due_at": row.due_at.isoformat()}
             timeline.record(incident, kind="postmortem", actor=ENGINE, text=text, data=told)
@@ -82,72 +81,59 @@ def stop_clock(incident: Incident) -> None:
 def draft(incident: Incident, *, actor: Actor, regenerate: bool = False) -> Postmortem:
     """Write the draft from the timeline and the evidence, with the action items that the rules propose.
 
-    A text that somebody has edited is never replaced unseen: Conflict, unless `regenerate`, which keeps the edited text
-    as an edition and stores the new draft after it.
+    A text that somebody has edited is Conflict unless `regenerate`, and then it is not replaced either: what nobody
+    touched follows the evidence, and where a person wrote the new words are offered (PostmortemOffer).
     """
     if actor.user is not None:
         permissions.require(actor, Permission.EDIT_POSTMORTEM, incident.team)
     with transaction.atomic():
         now = clock.now()
-        postmortem = start_clock(incident, now=now) if incident.mitigated_at else _lock(_begun(incident, now)[0])
+        postmortem = start_clock(incident, now=now) if incident.mitigated_at else locked(_begun(incident, now)[0])
         if postmortem.state not in (*CLOCK_STATES, "in_review"):
             raise Conflict(f"This postmortem is {postmortem.get_state_display()}; its text is settled.")
-        if _is_edited(postmortem) and not regenerate:
+        if is_edited(postmortem) and not regenerate:
             raise Conflict(
                 "The text was edited by hand since it was drafted.",
-                fix="Draft again with “keep my text as an edition” (regenerate), and compare the two.",
+                fix="Ask for new evidence (regenerate): edited words stay, and new ones are offered beside them.",
                 current=postmortem.body,
                 edition=postmortem.edition,
             )
         action_items.propose(incident, now=now)
         compiled = compile_draft(gather(incident))
+        offered = postmortem_offers.bring_in(postmortem, compiled.body, now=now)
         postmortem.whys = [dict(level) for level in compiled.whys]
         postmortem.drafted_at = now
         if postmortem.state == "due":
             postmortem.state = "draft"
-        if compiled.body != postmortem.body:
-            _new_edition(postmortem, compiled.body, author=ENGINE.label, now=now)
-        _store(postmortem, "whys", "drafted_at", "state")
+        store(postmortem, "whys", "drafted_at", "state", "drafted_body")
         text = f"Postmortem drafted from the timeline (edition {postmortem.edition})."
-        told = {"change": "drafted", "edition": postmortem.edition}
+        if offered:
+            text += f" New evidence is offered beside edited words in {offered} places."
+        told = {"change": "drafted", "edition": postmortem.edition, "offers": offered}
         timeline.record(incident, kind="postmortem", actor=actor, text=text, data=told)
     return postmortem
 
 
-def save(postmortem: Postmortem, *, body: str, edition: int, actor: Actor) -> Postmortem:
+def save(postmortem: Postmortem, *, body: str, edition: int, actor: Actor, what: str = "edited") -> Postmortem:
     """Store an edited text that was made from `edition`; Conflict with the current text when that is not the newest."""
-    incident = postmortem.incident
-    if actor.user is not None:
-        permissions.require(actor, Permission.EDIT_POSTMORTEM, incident.team)
-    # Someone may have pasted a token from a log: what goes into a postmortem goes far.
-    body = redact(plain(body.replace("\r\n", "\n"))).strip()
-    if len(body) > BODY_LENGTH:
-        fix = f"At most {BODY_LENGTH} fit; attach long logs as evidence."
-        raise Invalid(f"The text has {len(body)} characters.", fix=fix, fields={"body": fix})
-    body += "\n"
+    body = cleaned(body)
     with transaction.atomic():
-        row = _lock(postmortem)
+        row = locked(postmortem)
+        if actor.user is not None:
+            permissions.require(actor, Permission.EDIT_POSTMORTEM, row.incident.team)
         if row.edition != edition:
-            last = row.editions.first()
-            who = last.author if last else "somebody"
             raise Conflict(
-                f"{who} saved edition {row.edition} while you were editing edition {edition}.",
+                f"{row.saved_by or 'Somebody'} saved edition {row.edition} while you were editing edition {edition}.",
                 fix="Your text is kept in the form: compare, then save again.",
                 current=row.body,
                 edition=row.edition,
             )
-        if row.state == "closed":
-            raise Conflict("This postmortem is closed; its text stays as it is.", current=row.body, edition=row.edition)
-        if row.state in ("approved", "published") and actor.user is not None:
-            permissions.require(actor, Permission.PUBLISH_POSTMORTEM, incident.team)
-        if body == row.body:
+        may_write(row, actor)
+        if body.strip() == row.body.strip():
             return row
-        _new_edition(row, body, author=actor.label, now=clock.now())
-        if row.state == "due":
-            row.state = "draft"
-        _store(row, "state")
-        text, told = f"Postmortem edited (edition {row.edition}).", {"change": "edited", "edition": row.edition}
-        timeline.record(incident, kind="postmortem", actor=actor, text=text, data=told)
+        put(row, body, author=actor.label, now=clock.now(), as_version=True)
+        text, told = f"Postmortem {what} (edition {row.edition}).", {"change": "edited", "edition": row.edition}
+        timeline.record(row.incident, kind="postmortem", actor=actor, text=text, data=told)
     return row
 
 
@@ -162,7 +148,7 @@ def set_state(postmortem: Postmortem, state: str, *, actor: Actor, reason: str =
         high = state in ("approved", "published", "closed")
         permissions.require(actor, Permission.PUBLISH_POSTMORTEM if high else Permission.EDIT_POSTMORTEM, incident.team)
     with transaction.atomic():
-        row = _lock(postmortem)
+        row = locked(postmortem)
         if state not in MOVES[row.state]:
             allowed = ", ".join(sorted(MOVES[row.state])) or "nowhere"
             raise Conflict(
@@ -170,12 +156,13 @@ def set_state(postmortem: Postmortem, state: str, *, actor: Actor, reason: str =
             )
         now, told = clock.now(), {"change": state, "from": row.state, "reason": reason[:500]}
         note = _guard(row, state, actor=actor, reason=reason)
+        keep(row)
         if note:
             told["override"] = note
         row.state = state
         if state == "published":
             row.published_at = now
-        _store(row, "state", "published_at")
+        store(row, "state", "published_at")
         text = f"Postmortem {row.get_state_display()}." + (f" {note}" if note else "")
         text += f" Reason: {reason[:500]}" if reason else ""
         timeline.record(incident, kind="postmortem", actor=actor, text=text, data=told)
@@ -187,20 +174,37 @@ def assign(postmortem: Postmortem, *, owner: User, actor: Actor) -> Postmortem:
     incident = postmortem.incident
     if actor.user is not None:
         permissions.require(actor, Permission.EDIT_POSTMORTEM, incident.team)
-    if not owner.is_active or not Membership.objects.filter(user=owner, team=incident.team).exists():
-        raise Invalid(
-            f"The owner must be an active member of team {incident.team.slug}.",
-            fields={"owner": "Choose a member of the team."},
-        )
+    _member(owner, postmortem, "owner")
     with transaction.atomic():
-        row = _lock(postmortem)
+        row = locked(postmortem)
         if row.owner_id == owner.pk:
             return row
         before = _owner_label(row)
         row.owner = owner
-        _store(row, "owner")
+        store(row, "owner")
         text = f"Postmortem given to {owner.label}, before: {before}."
         told = {"change": "assigned", "owner": owner.username}
+        timeline.record(incident, kind="postmortem", actor=actor, text=text, data=told)
+    return row
+
+
+def review_by(postmortem: Postmortem, *, reviewer: User | None, actor: Actor) -> Postmortem:
+    """Say who reviews it (None: nobody yet): a member of the team, and not its owner where two people are meant."""
+    incident = postmortem.incident
+    if actor.user is not None:
+        permissions.require(actor, Permission.EDIT_POSTMORTEM, incident.team)
+    with transaction.atomic():
+        row = locked(postmortem)
+        if reviewer is not None:
+            _member(reviewer, row, "reviewer")
+            if reviewer.pk == row.owner_id and settings.BACKSTOP.two_person_on:
+                raise Invalid("The owner does not review their own text.", fields={"reviewer": "Choose somebody else."})
+        if row.reviewer_id == (reviewer.pk if reviewer else None):
+            return row
+        row.reviewer = reviewer
+        store(row, "reviewer")
+        text = f"Postmortem to be reviewed by {reviewer.label}." if reviewer else "Postmortem has no reviewer now."
+        told = {"change": "reviewer", "reviewer": reviewer.username if reviewer else ""}
         timeline.record(incident, kind="postmortem", actor=actor, text=text, data=told)
     return row
 
@@ -224,13 +228,13 @@ def check_clocks(now: datetime) -> list[Postmortem]:
         if TELL_AT_HOURS[-1] in postmortem.told_hours:
             continue
         with transaction.atomic():
-            row = _lock(postmortem)
+            row = locked(postmortem)
             passed = [hour for hour in TELL_AT_HOURS if now >= row.clock_started_at + timedelta(hours=hour)]
             runs = row.due is not None and row.state in CLOCK_STATES
             if not runs or not passed or passed[-1] in row.told_hours:
                 continue
             row.told_hours = passed
-            _store(row, "told_hours")
+            store(row, "told_hours")
             _tell_of_clock(row, passed[-1], now)
             told.append(row)
     return told
@@ -250,36 +254,12 @@ def _begun(incident: Incident, now: datetime) -> tuple[Postmortem, bool]:
     return Postmortem.objects.get_or_create(incident=incident, defaults=defaults)
 
 
-def _lock(postmortem: Postmortem) -> Postmortem:
-    # Lock order: the incident first, as everywhere.
-    Incident.objects.select_for_update().filter(pk=postmortem.incident_id).first()
-    rows = Postmortem.objects.select_for_update(of=("self",)).select_related("incident", "owner")
-    return rows.get(pk=postmortem.pk)
-
-
-def _store(row: Postmortem, *fields: str) -> None:
-    row.version = F("version") + 1
-    row.save(update_fields=[*fields, "version"])
-    row.refresh_from_db(fields=["version"])
-
-
-def _new_edition(row: Postmortem, body: str, *, author: str, now: datetime) -> None:
-    row.body, row.edition = body, row.edition + 1
-    PostmortemEdition.objects.create(postmortem=row, number=row.edition, body=body, author=author[:120], saved_at=now)
-    row.save(update_fields=["body", "edition"])
-
-
-def _is_edited(row: Postmortem) -> bool:
-    last = row.editions.first()
-    return last is not None and last.author != ENGINE.label
-
-
 def _guard(row: Postmortem, state: str, *, actor: Actor, reason: str) -> str:
     """Conflict when the move is not allowed yet; else what must be noted about it."""
     if state == "in_review":
         if not row.body.strip():
             raise Conflict("There is no text to review yet.", fix="Draft it first.")
-        found = postmortem_lint.blocking(postmortem_lint.findings(row.body))
+        found = postmortem_checks.blocking(postmortem_checks.checks(row))
         if found and not reason.strip():
             raise Conflict(
                 f"{len(found)} finding{'s' if len(found) > 1 else ''} to go before review: {found[0].message}",
@@ -298,6 +278,15 @@ def _guard(row: Postmortem, state: str, *, actor: Actor, reason: str) -> str:
                 f"{left} action items are still open.", fix="Complete or decline them, each with its reason."
             )
     return ""
+
+
+def _member(user: User, row: Postmortem, field: str) -> None:
+    team = row.incident.team
+    if not user.is_active or not Membership.objects.filter(user=user, team=team).exists():
+        raise Invalid(
+            f"The {field} must be an active member of team {team.slug}.",
+            fields={field: "Choose a member of the team."},
+        )
 
 
 def _owner_label(row: Postmortem) -> str:

@@ -59,7 +59,7 @@ def test_it_derives_the_durations(moved_clock: Clock) -> None:
     assert "| Time to detect | 9 min | [T1] |" in body
     assert "| Time to acknowledge | 2 min | [T2] |" in body
     assert re.search(r"\| Time to mitigate \| 50 min \| \[T\d+\] \|", body)
-    assert re.search(r"\| Mitigated \| 2026-11-21 03:41 UTC \(\+50 min\) \| \[T\d+\] \|", body)
+    assert re.search(r"\| Mitigated \| 2026-11-21 03:41 UTC \(\+50 min\) \| set by the on-call \[T\d+\] \|", body)
 
 
 def test_it_asks_where_a_moment_is_missing(team: Team) -> None:
@@ -123,7 +123,9 @@ def test_it_tells_who_decided_what_was_done_and_whether_it_helped(moved_clock: C
         r"Proposed at 03:00:00, overridden at 03:00:00 by the on-call \[T\d+\] \[T\d+\]\.",
         response,
     )
-    assert re.search(r"\| flag chat-model \| v43 \| v42 \| \[T\d+\] \|", body)
+    assert re.search(
+        r"\| Model and version: flag chat-model \| v42 \| \*\*v43\*\* \| \*\*v42\*\* \| \[T\d+\] \[E3\] \|", body
+    )
     verified = citations.section(body, "Verification") or ""
     assert verified.strip() == f"- No problem: {story.back.summary[:-1]} [E{story.back.number}]."
 
@@ -192,7 +194,7 @@ def test_it_folds_a_long_timeline(team: Team, moved_clock: Clock) -> None:
     assert len(shown) - len(asked) == KEY_MOMENTS
     assert any("Pinned words" in line for line in shown)
     assert 1 <= len(asked) <= 5
-    assert "[T61] [E60]" in (citations.section(body, "Appendix: other") or "")
+    assert "[T61] [E60]" in (citations.section(body, "Other entries") or "")
     assert "Step 59 is fine [E60]" in body
 
 

@@ -116,6 +116,8 @@ def add(
     priority: int = 2,
     closing_check: str = "",
     evidence: Iterable[int] = (),
+    cause: int | None = None,
+    tracker: str = "",
 ) -> ActionItem:
     """Write an item by hand. Invalid names every field that is wrong, also a missing owner or date."""
     if actor.user is not None:
@@ -126,6 +128,7 @@ def add(
             incident=incident, team=incident.team, created_at=now, evidence=sorted({int(number) for number in evidence})
         )
         _fill(item, title=title, kind=kind, owner=owner, due_on=due_on, priority=priority, closing_check=closing_check)
+        _trace(item, cause=cause, tracker=tracker)
         if item.due_on < now.date():
             raise Invalid("The date is in the past.", fields={"due_on": "Choose today or a later day."})
         item.save()
@@ -143,6 +146,8 @@ def edit(
     actor: Actor,
     priority: int = 2,
     closing_check: str = "",
+    cause: int | None = None,
+    tracker: str = "",
 ) -> ActionItem:
     """Change an open item; a moved date stays on the timeline with both dates."""
     with transaction.atomic():
@@ -151,6 +156,7 @@ def edit(
             raise Conflict(f"This item is {row.get_state_display()}; its text stays as it was.", state=row.state)
         before = (row.title, row.owner_id, row.due_on)
         _fill(row, title=title, kind=kind, owner=owner, due_on=due_on, priority=priority, closing_check=closing_check)
+        _trace(row, cause=cause, tracker=tracker)
         row.save()
         text = f"Action item changed: {row.title}"
         if before[2] != row.due_on:
@@ -268,6 +274,19 @@ def _fill(
         raise Invalid("The action item cannot be saved yet.", fix=" ".join(faults.values()), fields=faults)
     item.title, item.kind, item.owner, item.due_on = title, kind, owner, due_on
     item.priority, item.closing_check = priority, " ".join(closing_check.split())
+
+
+def _trace(item: ActionItem, *, cause: int | None, tracker: str) -> None:
+    """Which of the five whys it answers, and where else the work is tracked."""
+    tracker = tracker.strip()
+    faults = {}
+    if cause is not None and cause not in range(1, 6):
+        faults["cause"] = "One of the five whys, 1 to 5."
+    if tracker and (len(tracker) > 500 or not re.match(r"https?://\S+$", tracker)):
+        faults["tracker"] = "A link that begins with https:// (at most 500 characters)."
+    if faults:
+        raise Invalid("The action item cannot be saved yet.", fix=" ".join(faults.values()), fields=faults)
+    item.cause, item.tracker = cause, tracker
 
 
 def _locked(item: ActionItem, actor: Actor, permission: Permission) -> ActionItem:

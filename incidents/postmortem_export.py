@@ -6,6 +6,7 @@ import html as _html
 from typing import Any
 
 from common import markdown as _markdown
+from incidents import postmortem_sections
 from incidents.models import ActionItem, Evidence, Postmortem, TimelineEntry
 from incidents.texts import utc
 
@@ -53,11 +54,13 @@ def data(postmortem: Postmortem) -> dict[str, Any]:
         },
         "state": postmortem.state,
         "owner": postmortem.owner.username if postmortem.owner else None,
+        "reviewer": postmortem.reviewer.username if postmortem.reviewer else None,
         "edition": postmortem.edition,
         "due_at": _moment(postmortem.due),
         "drafted_at": _moment(postmortem.drafted_at),
         "published_at": _moment(postmortem.published_at),
         "body": postmortem.body,
+        "sections": postmortem_sections.data(postmortem),
         "whys": postmortem.whys,
         "action_items": [item_data(item) for item in items],
         "timeline": [
@@ -105,6 +108,8 @@ def item_data(item: ActionItem) -> dict[str, Any]:
         "closing_check": item.closing_check,
         "rule": item.rule,
         "evidence": [f"E{number}" for number in item.evidence],
+        "cause": item.cause,
+        "tracker": item.tracker,
         "reason": item.reason,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 
@@ -13,6 +14,7 @@ from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Invalid, NotFound
 from incidents import postmortem_text, timeline
+from incidents.citations import open_questions
 from incidents.models import Postmortem, PostmortemSection
 from incidents.postmortem_facts import gather
 from incidents.postmortem_moments import line
@@ -228,6 +230,40 @@ def _note_edit(row: Postmortem, key: str, actor: Actor) -> None:
     told = {"change": "edited", "edition": row.edition, "section": key}
     text = f"Postmortem edited: {title} (edition {row.edition})."
     timeline.record(row.incident, kind="postmortem", actor=actor, text=text, data=told)
+
+
+def data(row: Postmortem) -> list[dict[str, Any]]:
+    """All sections of the contract and people's own, in their order, as the API and exports give them."""
+    document, drafted = postmortem_text.parse(row.body), postmortem_text.machine_blocks(row.drafted_body)
+    kept = {section.key: section for section in row.sections.select_related("owner", "writer")}
+    offers = list(row.offers.filter(state="open"))
+    now, found = clock.now(), []
+    for section in postmortem_text.listed(document):
+        known, asked = kept.get(section.key), len(open_questions(section.text))
+        writes = known is not None and known.writer is not None and _is_held(known, now)
+        found.append(
+            {
+                "key": section.key,
+                "title": section.title,
+                "state": "asks" if asked else "filled" if section.text else "empty",
+                "owner": known.owner.username if known and known.owner else None,
+                "writer": known.writer.username if known and known.writer and writes else None,
+                "questions": asked,
+                "fingerprint": section.fingerprint,
+                "text": section.text,
+                "blocks": [
+                    {
+                        "text": piece.text.strip(),
+                        "provenance": "edited" if piece.author else "evidence",
+                        "author": piece.author or None,
+                        "at": piece.at or None,
+                    }
+                    for piece in postmortem_text.pieces(section.text, drafted=drafted, authors=row.authors)
+                ],
+                "offers": [offer.text for offer in offers if offer.section == section.key],
+            }
+        )
+    return found
 
 
 def may_edit(row: Postmortem, actor: Actor) -> bool:

@@ -52,6 +52,8 @@ _BEGINS = {
     "external message": "message",
     "appendix": "appendix",
 }
+# Whose name stands at what the machine wrote.
+MACHINE = "engine"
 _HEADING = re.compile(r"^## +(.+?)\s*$")
 _HIGH_HEADING = re.compile(r"^#{1,2} +(?=\S)")
 _FENCE = re.compile(r"^\s*(```|~~~)")
@@ -132,6 +134,17 @@ def parse(body: str) -> Document:
     used: set[str] = set()
     sections = [Section(_key(title, used), title, "".join(lines)) for title, lines in found]
     return Document("".join(head), tuple(sections))
+
+
+def listed(document: Document) -> list[Section]:
+    """The sections as an editor shows them: all seventeen, those not written yet too, and people's own in between."""
+    found = list(document.sections)
+    for key in reversed(SECTIONS):
+        if document.find(key) is None:
+            after = list(SECTIONS)[: list(SECTIONS).index(key)]
+            place = max((at + 1 for at, one in enumerate(found) if one.key in after), default=0)
+            found.insert(place, Section(key, SECTIONS[key], ""))
+    return found
 
 
 def _key(title: str, used: set[str]) -> str:
@@ -240,6 +253,8 @@ def pieces(text: str, *, drafted: set[str], authors: dict[str, list[str]]) -> li
     for block in blocks(text):
         name = fingerprint(block)
         author, at = ("", "") if name in drafted else tuple(authors.get(name) or ["somebody", ""])[:2]
+        # What the machine wrote in an earlier draft, and nobody has touched since.
+        author = "" if author == MACHINE else author
         if is_table(block):
             table.append((block, (author, at)))
             continue

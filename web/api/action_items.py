@@ -42,6 +42,8 @@ class Words(Body):
     due_on: date
     priority: int = Field(2, ge=0, le=3)
     closing_check: str = Field("", max_length=500)
+    cause: int | None = Field(None, ge=1, le=5)
+    tracker: str = Field("", max_length=500)
 
 
 class NewItem(Words):
@@ -59,6 +61,8 @@ class Changed(Body):
     due_on: date | None = None
     priority: int | None = Field(None, ge=0, le=3)
     closing_check: str | None = Field(None, max_length=500)
+    cause: int | None = Field(None, ge=1, le=5)
+    tracker: str | None = Field(None, max_length=500)
     state: Literal["committed", "in_progress", "done", "verified", "declined"] | None = None
     reason: str = Field("", max_length=500)
 
@@ -107,6 +111,8 @@ def add_item(request: ApiRequest, body: NewItem) -> Status[Any]:
         actor=request.actor,
         priority=body.priority,
         closing_check=body.closing_check,
+        cause=body.cause,
+        tracker=body.tracker,
     )
     return Status(201, shapes.action_item(item))
 
@@ -133,6 +139,8 @@ def change_item(request: ApiRequest, item_id: UUID, body: Changed) -> dict[str, 
             actor=request.actor,
             priority=item.priority if body.priority is None else body.priority,
             closing_check=item.closing_check if body.closing_check is None else body.closing_check,
+            cause=item.cause if body.cause is None else body.cause,
+            tracker=item.tracker if body.tracker is None else body.tracker,
         )
     return shapes.action_item(team_object_or_404(_ROWS.all(), request.actor, uuid=item_id))
 

@@ -18,7 +18,7 @@ from web.api.doors import ApiRequest, Body, Page, listed, permits
 from web.policy import team_object_or_404, visible
 
 router = Router(by_alias=True, tags=["postmortems"])
-_ROWS = Postmortem.objects.select_related("incident__team", "owner")
+_ROWS = Postmortem.objects.select_related("incident__team", "owner", "reviewer")
 KINDS = {"md": "text/markdown", "html": "text/html", "json": "application/json"}
 
 
@@ -33,6 +33,12 @@ class Text(Body):
 
     body: str = Field(max_length=postmortems.BODY_LENGTH)
     edition: int = Field(ge=0)
+
+
+class Again(Body):
+    """Whether to bring new evidence into a text that people have edited."""
+
+    regenerate: bool = False
 
 
 class Format(Body):
@@ -72,12 +78,17 @@ def save_postmortem(request: ApiRequest, number: int, body: Text) -> dict[str, A
     return shapes.postmortem(_one(request, number))
 
 
-@router.post("postmortems/{int:number}/draft", auth=permits(Permission.EDIT_POSTMORTEM), response=schemas.Postmortem)
-def draft_postmortem(request: ApiRequest, number: int) -> dict[str, Any]:
-    """Write the first draft from the incident's timeline."""
+@router.post(
+    "postmortems/{int:number}/draft", auth=permits(Permission.EDIT_POSTMORTEM, Again), response=schemas.Postmortem
+)
+def draft_postmortem(request: ApiRequest, number: int, query: Query[Again]) -> dict[str, Any]:
+    """Write the draft from the incident's timeline; 409 for an edited text, unless `?regenerate=true`.
+
+    Then, too, edited words stay: what nobody touched follows the evidence, and the rest is in `offers`.
+    """
     rows = Incident.objects.select_related("team", "service")
     incident = team_object_or_404(rows, request.actor, permission=Permission.EDIT_POSTMORTEM, number=number)
-    postmortems.draft(incident, actor=request.actor)
+    postmortems.draft(incident, actor=request.actor, regenerate=query.regenerate)
     return shapes.postmortem(_one(request, number))
 
 

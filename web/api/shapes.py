@@ -8,6 +8,7 @@ from django.conf import settings
 
 from catalog.models import Change, Service
 from evaluations.models import EvaluationSet
+from incidents import postmortem_sections
 from incidents.models import ActionItem, Alert, Delivery, Evidence, Incident, Postmortem, TimelineEntry
 from runbooks import reading
 from runbooks.models import ApprovalRequest, Run, Runbook, StepRun
@@ -256,25 +257,26 @@ def _step(row: StepRun, cited: dict[int, str], asked: ApprovalRequest | None) ->
 
 
 def postmortem(row: Postmortem) -> Shape:
-    """A postmortem with its text and the edition that a change must name."""
-    return {
-        "incident": row.incident.number,
-        "state": row.state,
-        "owner": row.owner.username if row.owner else None,
-        "edition": row.edition,
-        "body": row.body,
-        "whys": row.whys,
-        "clock_started_at": row.clock_started_at,
-        "due_at": row.due,
-        "drafted_at": row.drafted_at,
-        "published_at": row.published_at,
-        "url": link(f"/postmortems/{row.incident.number}"),
-    }
+    """A postmortem with its text, its sections, and the edition that a change must name."""
+    return postmortem_line(row) | {"body": row.body, "whys": row.whys, "sections": postmortem_sections.data(row)}
 
 
 def postmortem_line(row: Postmortem) -> Shape:
     """The same without the text, for lists."""
-    return {key: value for key, value in postmortem(row).items() if key not in ("body", "whys")}
+    return {
+        "incident": row.incident.number,
+        "state": row.state,
+        "owner": row.owner.username if row.owner else None,
+        "reviewer": row.reviewer.username if row.reviewer else None,
+        "edition": row.edition,
+        "clock_started_at": row.clock_started_at,
+        "due_at": row.due,
+        "saved_by": row.saved_by or None,
+        "saved_at": row.saved_at,
+        "drafted_at": row.drafted_at,
+        "published_at": row.published_at,
+        "url": link(f"/postmortems/{row.incident.number}"),
+    }
 
 
 def action_item(row: ActionItem) -> Shape:
@@ -292,6 +294,8 @@ def action_item(row: ActionItem) -> Shape:
         "closing_check": row.closing_check,
         "rule": row.rule or None,
         "evidence": [f"E{number}" for number in row.evidence],
+        "cause": row.cause,
+        "tracker": row.tracker or None,
         "reason": row.reason or None,
         "created_at": row.created_at,
         "done_at": row.done_at,

@@ -39,7 +39,21 @@ class ItemForm(forms.Form):
         label="How one can tell that it is done",
         widget=forms.Textarea(attrs={"rows": 2}),
     )
-    field_order = ("title", "kind", "priority", "owner", "due_on", "closing_check")
+    cause = forms.TypedChoiceField(
+        choices=[("", "not said"), *((level, f"Why {level}") for level in range(1, 6))],
+        coerce=int,
+        empty_value=None,
+        required=False,
+        label="Which of the five whys it answers",
+    )
+    tracker = forms.CharField(
+        max_length=500,
+        required=False,
+        label="Tracker",
+        help_text="A link to where the work is followed, if elsewhere.",
+        widget=forms.URLInput(attrs={"placeholder": "https://"}),
+    )
+    field_order = ("title", "kind", "priority", "owner", "due_on", "closing_check", "cause", "tracker")
 
     def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -99,7 +113,7 @@ def item(request: PersonRequest, uuid: object) -> HttpResponse:
     """The page; whoever edits postmortems also saves here."""
     posted = request.method == "POST"
     found = find(request, uuid, Permission.EDIT_POSTMORTEM if posted else Permission.SEE)
-    begun = {name: getattr(found, name) for name in ("title", "kind", "priority", "due_on", "closing_check")}
+    begun = {name: getattr(found, name) for name in ItemForm.base_fields if hasattr(found, name)}
     begun["owner"] = found.owner.username
     form = ItemForm(request.POST if posted else None, team=found.team, initial=begun)
     if posted and form.is_valid():

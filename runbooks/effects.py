@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import F
 from pydantic import ValidationError
 
+from catalog.actors import Actor
 from common import clock
 from common.errors import DomainError
 from common.faults import crashpoint
@@ -436,3 +437,28 @@ def happened(run: Run, step: StepRun, *, yes: bool, now: datetime, actor_label: 
     changes = {"generation": step.generation + 1, "attempts": 0, "stage": "preview" if asks else "apply"}
     if transitions.make_ready(step, was=("unknown",), now=now, **changes):
         transitions.event(run, "S15", now=now, state="ready", step=step, text="it did not happen; asked anew")
+
+
+def might_double(step: StepRun) -> bool:
+    """Whether sending an effect in doubt again could do it twice: neither repeatable, nor can it be looked up first."""
+    effect = effect_of(step)
+    return effect is not None and effect.effect_class not in (*REPEATABLE, "probe")
+
+
+def send_again(run: Run, step: StepRun, *, now: datetime, actor: Actor) -> None:
+    """S15: a person wants an effect in doubt sent again, under the approval that it has.
+
+    Repeatable classes go under the same key, so that twice is once; `probe` looks first. Any other may happen twice: it
+    becomes an effect of its own, asked anew where it was asked before, and the first stays in doubt in the ledger.
+    """
+    effect = effect_of(step)
+    if effect is None:
+        return
+    changes: dict[str, Any] = {"attempts": 0, "stage": "look_up" if effect.effect_class == "probe" else "apply"}
+    if might_double(step):
+        asks = reading.step_of(run, step).approval is not None
+        if asks:
+            locks.release(step)
+        changes |= {"generation": step.generation + 1, "stage": "preview" if asks else "apply"}
+    if transitions.make_ready(step, was=("unknown",), now=now, **changes):
+        transitions.event(run, "S15", now=now, state="ready", step=step, actor=actor, text="a person sends it again")

@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from catalog.actors import ENGINE, Actor
 from common import clock
 from incidents.models import Evidence
-from runbooks import asking, diagnosis, locks, opening, reading, stopping, transitions, verdicts
+from runbooks import aftermath, asking, diagnosis, locks, opening, reading, stopping, transitions, verdicts
 from runbooks.definitions import Definition
 from runbooks.models import PHASES, DiagnosisSnapshot, Run, StepRun
 
@@ -64,6 +64,12 @@ def _activate(run: Run, *, now: datetime) -> bool:
 def _round(run: Run, steps: list[StepRun], *, now: datetime) -> bool:
     """One round over the current phase; True when something changed."""
     current = [step for step in steps if step.phase == run.phase]
+    # Checks of a phase gone by that are asked again (repeating.ask_again): what comes next waits for their answers.
+    gone_by = PHASES[: PHASES.index(run.phase)]
+    again = [step for step in steps if step.phase in gone_by and not step.is_terminal]
+    if not again and not run.diagnosis_frozen and "remediate" in (run.phase, *gone_by):
+        freeze_diagnosis(run, now=now)
+    current = again or current
     if all(step.is_terminal for step in current):
         return _end_phase(run, current, now=now)
     changed = False
@@ -258,3 +264,4 @@ def freeze_diagnosis(run: Run, *, now: datetime) -> None:
         evidence=from_rows,
         data=run.diagnosis | {"cites": sorted(numbers)},
     )
+    aftermath.tell(run, now=now)

@@ -13,14 +13,17 @@ from django.db import transaction
 from django.db.models import F
 from pydantic import ValidationError
 
+from catalog import permissions
+from catalog.actors import Actor
+from catalog.permissions import Permission
 from common import clock
-from common.errors import DomainError
+from common.errors import Conflict, DomainError
 from common.faults import crashpoint
 from common.plain import plain
 from common.secrets import redact, redact_json
 from incidents import evidence
 from incidents.models import Evidence
-from runbooks import approvals, effects, engine, leases, reading, transitions
+from runbooks import approvals, doubt, effects, engine, leases, reading, transitions
 from runbooks.actions import ACTIONS
 from runbooks.checks import CHECKS
 from runbooks.checks.base import CheckError, Context, Finding, Pending
@@ -62,15 +65,37 @@ def _one(step_run_id: int, worker: str) -> int | None:
             _check(run, step, definition)
         elif step.stage == "preview":
             _preview(run, step, definition)
-        elif step.stage == "look_up":
-            effects.look_up(run, step, definition, context_of(run, step, definition))
         else:
-            effects.carry_out(run, step, definition, held, context_of(run, step, definition))
+            _act(run, step, definition, held)
     finally:
         leases.drop(held)
     crashpoint("K5")
     ready = StepRun.objects.filter(run=run, state="ready", queue=step.queue).order_by("position").first()
     return ready.pk if ready else None
+
+
+def _act(run: Run, step: StepRun, definition: Definition, held: leases.Held) -> None:
+    """An action: look it up or apply it; then what follows for people, whatever became of it."""
+    if step.stage == "look_up":
+        effects.look_up(run, step, definition, context_of(run, step, definition))
+    else:
+        effects.carry_out(run, step, definition, held, context_of(run, step, definition))
+    doubt.read_back(run, step, definition, context_of(run, step, definition))
+    if run.is_act:
+        _tell_who_ask(run, step)
+
+
+def _tell_who_ask(run: Run, step: StepRun) -> None:
+    """A person's act is a new fact for whatever else is being asked about the same incident."""
+    effect = effects.effect_of(step)
+    if effect is None or effect.state != "confirmed" or run.incident_id is None or effect.ended_at is None:
+        return
+    fact = f"{run.started_by} acted at {effect.ended_at:%H:%M} UTC: {effect.summary.rstrip('.')}"
+    waiting = StepRun.objects.filter(run__incident=run.incident_id, blocked_on="approval").exclude(run=run.pk)
+    for pk, run_id in waiting.values_list("pk", "run_id"):
+        with transaction.atomic():
+            other = transitions.lock_run(run_id)
+            approvals.ask_anew(other, StepRun.objects.get(pk=pk), fact=fact, now=clock.now())
 
 
 def claim(step_run_id: int, worker: str) -> tuple[Run, StepRun, Definition] | None:
@@ -321,3 +346,14 @@ def _preview(run: Run, step: StepRun, definition: Definition) -> None:
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     return f"Parameter {'.'.join(str(part) for part in first['loc'])}: {first['msg']}."
+
+
+def read_now(step: StepRun, *, actor: Actor) -> None:
+    """For a person who must say whether it happened: read the state now. Conflict when nothing is in doubt."""
+    run = Run.objects.select_related("incident", "revision", "runbook", "service", "team").get(pk=step.run_id)
+    permissions.require(actor, Permission.ANSWER, run.team)
+    step = StepRun.objects.get(pk=step.pk)
+    if step.state != "unknown":
+        raise Conflict("Nothing is in doubt here any more.", fix="Reload the run's page.", state=step.state)
+    definition = reading.step_of(run, step)
+    doubt.read_back(run, step, definition, context_of(run, step, definition))

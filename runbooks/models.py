@@ -23,10 +23,16 @@ OPEN_RUN_STATES = ("queued", "active", "paused", "stopping")
 KEY_HOLDING_STATES = ("active", "paused", "stopping")
 PHASES = ("check", "measure", "triage", "remediate", "verify")
 VERDICTS = ("pass", "fail", "inconclusive", "error", "skipped")
+# The source of a revision that was made from one action, not written by anybody (runbooks/acting.py).
+ACT = "act"
 
 
 class RunbookQuerySet(models.QuerySet["Runbook"]):
     """Sets of runbooks."""
+
+    def written(self) -> RunbookQuerySet:
+        """Those that people or our release wrote: not the one-step definitions behind Act now."""
+        return self.exclude(current__source=ACT)
 
     def started_by_alerts_of(self, team: Team) -> RunbookQuerySet:
         """Those whose triggers count for a team: the shipped ones and its own, a copy in place of its original."""
@@ -59,7 +65,7 @@ class Runbook(models.Model):
 
 
 class Revision(models.Model):
-    """One text of a runbook; immutable. `source` is library, file or editor."""
+    """One text of a runbook; immutable. `source` is library, file, editor or act."""
 
     runbook = models.ForeignKey(Runbook, on_delete=models.PROTECT, related_name="revisions")
     number = models.PositiveIntegerField()
@@ -158,6 +164,16 @@ class Run(models.Model):
     def is_open(self) -> bool:
         """Whether the engine still has work or waits for somebody."""
         return self.state in OPEN_RUN_STATES
+
+    @property
+    def is_act(self) -> bool:
+        """Whether it is one action that a person asked for beside any runbook (runbooks/acting.py)."""
+        return self.revision.source == ACT
+
+    @property
+    def label(self) -> str:
+        """What the timeline calls it."""
+        return self.runbook.title if self.is_act else f"Runbook {self.runbook.slug}"
 
 
 class StepRun(models.Model):
@@ -293,6 +309,9 @@ class Effect(models.Model):
     after = models.JSONField(null=True, blank=True)
     summary = models.TextField(blank=True)
     times_sent = models.PositiveSmallIntegerField(default=0)
+    # While it is in doubt: what the other side's state was when it was last read, {"sentence", "is_known"}.
+    seen = models.JSONField(null=True, blank=True)
+    seen_at = models.DateTimeField(null=True, blank=True)
     intended_at = models.DateTimeField()
     sent_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)

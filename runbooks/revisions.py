@@ -16,11 +16,11 @@ from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Forbidden, Invalid
 from runbooks import schema
-from runbooks.models import Revision, Runbook
+from runbooks.models import ACT, Revision, Runbook
 
 # Sources whose texts were agreed on elsewhere (our release, the operator's repository).
 TRUSTED_SOURCES = ("library", "file")
-SOURCES = (*TRUSTED_SOURCES, "editor")
+SOURCES = (*TRUSTED_SOURCES, "editor", ACT)
 OWN_WORK = "override: published own work"
 
 

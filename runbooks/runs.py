@@ -1,4 +1,4 @@
-"""The verbs of people and alerts on runs: start, cancel, pause, resume, answer, skip, rerun."""
+"""The verbs of people and alerts on runs: start, cancel, pause, resume, answer, skip (repeating.py: rerun)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from common.expressions import ExpressionError
 from common.expressions import render as render_text
 from incidents import evidence, notices
 from incidents.models import Alert, Evidence, Incident, TimelineEntry
-from runbooks import approvals, effects, engine, inputs, reading, stopping, transitions
+from runbooks import approvals, effects, engine, inputs, reading, repeating, stopping, transitions
 from runbooks.definitions import Book
 from runbooks.models import KEY_HOLDING_STATES, Run, Runbook, StepRun
 from runbooks.verdicts import WORDS, boolean
@@ -44,11 +44,13 @@ def start(
     incident: Incident | None = None,
     alert: Alert | None = None,
     reason: str = "",
+    told: str = "",
 ) -> Started:
     """R1: start the published revision with checked inputs, or join, queue or skip behind the run that holds its key.
 
     A start with a bad input creates no run: Invalid with `fields`. `given` are inputs from a form, the API or nothing;
-    what is missing is taken from the alert by the input's `from`, then from its default.
+    what is missing is taken from the alert by the input's `from`, then from its default. `told` is what the timeline
+    says in place of "was started by".
     """
     if actor.user is not None:
         permissions.require(actor, Permission.RUN, team)
@@ -99,7 +101,8 @@ def start(
             run,
             kind="run",
             actor=actor,
-            text=f"Runbook {runbook.slug} (revision {run.revision.number}) {started} by {actor.label}{because}.",
+            text=told
+            or f"Runbook {runbook.slug} (revision {run.revision.number}) {started} by {actor.label}{because}.",
             pinned=True,
         )
         _warn(run)
@@ -183,7 +186,7 @@ def _note_busy(run: Run, holder: Run, decision: str, actor: Actor) -> None:
     """A start that made no run is told where the open run is looked at, and on its own incident if that is another."""
     because = f" ({run.trigger_reason})" if run.trigger_reason else ""
     did = "joined it" if decision == "joined" else "started nothing"
-    text = f"Runbook {run.runbook.slug} is running already ({_where(holder)}): {actor.label} {did}{because}."
+    text = f"{run.label} is running already ({_where(holder)}): {actor.label} {did}{because}."
     data = {"joined": str(holder.uuid)}
     for where in [holder] if run.incident_id == holder.incident_id else [holder, run]:
         # Of a storm of alerts the first to join is told; people are always answered.
@@ -289,7 +292,8 @@ def answer(
     note: str = "",
 ) -> StepRun:
     """A person's answer: to a manual step (`fields`, or decision done, could_not, skip), to a parked verdict
-    (accept, override with verdict and note, again, stop), or about an effect in doubt (happened, did_not_happen).
+    (accept, override with verdict and note, again, stop), or about an effect in doubt (happened, did_not_happen,
+    send_again).
     """
     with transaction.atomic():
         run = _locked(step.run, actor, Permission.ANSWER)
@@ -366,7 +370,7 @@ def _answer_evidence(run: Run, step: StepRun, summary: str, verdict: str, result
 def _answer_ask(run: Run, step: StepRun, decision: str, verdict: str, actor: Actor, note: str, now: datetime) -> None:
     proposed = step.proposed_verdict
     if decision == "again":
-        _again(run, step, actor, now, was=("blocked",))
+        repeating.again(run, step, actor=actor, now=now, was=("blocked",))
         return
     if decision == "override":
         if verdict not in ("pass", "fail", "skipped"):
@@ -408,64 +412,32 @@ def _answer_ask(run: Run, step: StepRun, decision: str, verdict: str, actor: Act
 
 
 def _answer_unknown(run: Run, step: StepRun, decision: str, actor: Actor, note: str, now: datetime) -> None:
-    if decision not in ("happened", "did_not_happen"):
-        raise Invalid("Say whether it happened or did not happen.", fix="Look at the state read back just now.")
-    yes = decision == "happened"
+    said = {"happened": "it happened", "did_not_happen": "it did not happen", "send_again": "send it again"}.get(
+        decision
+    )
+    if said is None:
+        raise Invalid(
+            "Say whether it happened, did not happen, or is to be sent again.",
+            fix="Look at the state read back just now.",
+        )
+    if decision == "send_again" and effects.might_double(step) and not note.strip():
+        raise Invalid(
+            "Sending again may do it twice, so it needs a note.",
+            fix="Say in one sentence why that is right.",
+            fields={"note": "Say in one sentence why doing it twice is right."},
+        )
     transitions.note(
         run,
         kind="answer",
         actor=actor,
-        text=f"{actor.label}: it {'happened' if yes else 'did not happen'} ({step.name}). {note.strip()}".strip(),
+        text=f"{actor.label}: {said} ({step.name}). {note.strip()}".strip(),
         pinned=True,
         data={"step": step.step},
     )
-    effects.happened(run, step, yes=yes, now=now, actor_label=actor.label)
-
-
-def _again(run: Run, step: StepRun, actor: Actor, now: datetime, *, was: tuple[str, ...]) -> None:
-    """S17: the step starts over with a new generation: rendered anew, previewed anew, asked anew."""
-    transitions.withdraw_request(step, now=now)
-    moved = transitions.move(
-        step,
-        was=was,
-        state="pending",
-        blocked_on="",
-        generation=step.generation + 1,
-        attempts=0,
-        verdict="",
-        proposed_verdict="",
-        reason="",
-        summary="",
-        evidence_id=None,
-        value=None,
-        result=None,
-        t0=None,
-        due_at=None,
-        settled_at=None,
-        cancel_requested=False,
-    )
-    if moved:
-        transitions.event(run, "S17", now=now, state="pending", step=step, actor=actor, text="again")
-        transitions.note(run, kind="run", actor=actor, text=f"{actor.label} runs {step.name} again.")
-
-
-def rerun(step: StepRun, *, actor: Actor) -> StepRun:
-    """Run a settled check of the current phase, or a parked step, again; what later steps saw stays on record."""
-    with transaction.atomic():
-        run = _locked(step.run, actor)
-        step = StepRun.objects.get(pk=step.pk)
-        now = clock.now()
-        parked = step.state == "blocked" and step.blocked_on in ("ask", "approval")
-        if run.state != "active" or step.phase != run.phase or not (step.state == "settled" or parked):
-            raise Conflict(
-                f"The step is {step.state} in phase {step.phase}; the run is {run.state} in phase {run.phase}.",
-                fix="Only an ended or parked step of the phase at work can run again; else start the runbook anew.",
-            )
-        if step.state == "settled" and step.kind == "action":
-            raise Conflict("An action that has ended is not repeated.", fix="Start the runbook anew.")
-        _again(run, step, actor, now, was=("settled", "blocked"))
-        engine.move_on(run, now=now)
-    return StepRun.objects.get(pk=step.pk)
+    if decision == "send_again":
+        effects.send_again(run, step, now=now, actor=actor)
+    else:
+        effects.happened(run, step, yes=decision == "happened", now=now, actor_label=actor.label)
 
 
 def skip(step: StepRun, *, actor: Actor, reason: str) -> StepRun:

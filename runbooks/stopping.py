@@ -10,7 +10,7 @@ from django.db.models import F
 from catalog.actors import ENGINE, Actor
 from common import background
 from incidents import lifecycle, notices
-from runbooks import locks, transitions, verdicts
+from runbooks import aftermath, locks, transitions, verdicts
 from runbooks.models import Effect, Run, StepRun
 
 OUTCOMES = {
@@ -121,13 +121,16 @@ def _end(run: Run, *, now: datetime) -> None:
     transitions.note(
         run,
         kind="run",
-        text=f"Runbook {run.runbook.slug} ended, {told}{because}.",
+        text=f"{run.label} ended, {told}{because}.",
         pinned=True,
         data={"outcome": outcome, "state": ends},
     )
+    aftermath.tell(run, now=now)
     subject = f"{run.runbook.title}: {told}"
     if run.incident is not None:
-        subject = notices.subject(run.incident, says=f"{run.runbook.slug} ended, {told}")
+        subject = notices.subject(
+            run.incident, says=f"{run.runbook.title if run.is_act else run.runbook.slug} ended, {told}"
+        )
     notices.tell(
         team=run.team,
         kind="run_ended",

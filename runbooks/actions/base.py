@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+from catalog.models import Service
 from runbooks.checks.base import Context, Params
 
 EffectClass = Literal["read", "notify", "set", "keyed", "probe", "once"]
@@ -61,6 +62,14 @@ class Action(Generic[P]):
     example: ClassVar[dict[str, Any]] = {}
     params: type[P]
 
+    def lacks(self, service: Service | None) -> str:
+        """What this service lacks for the action, in a sentence; empty when it can be done. Asks nobody outside."""
+        return ""
+
+    def choices(self, service: Service) -> dict[str, list[tuple[str, str]]]:
+        """For a form: the values that make sense for a parameter here, each with words; others may be typed too."""
+        return {}
+
     def preview(self, params: P, context: Context) -> Preview:
         """Say what `apply` would do, without doing it. Raises CheckError when the present state cannot be read."""
         raise NotImplementedError
@@ -68,6 +77,11 @@ class Action(Generic[P]):
     def apply(self, params: P, key: str, context: Context) -> Applied:
         """Do it, once; `key` is the idempotency key to send along. Raises Refused, NotApplied or Ambiguous."""
         raise NotImplementedError
+
+    def observe(self, params: P, context: Context) -> str:
+        """The state that it would change, in a sentence, as it is now: for a person who must say what happened."""
+        before = self.preview(params, context).before
+        return ", ".join(f"{name}: {value}" for name, value in before.items())
 
     def lookup(self, params: P, key: str, context: Context) -> bool | None:
         """For class probe: whether the effect of `key` has happened; None when nobody can tell."""

@@ -67,6 +67,31 @@ class ModelRollback(Action[ModelRollbackParams]):
     example: ClassVar[dict[str, Any]] = {"to": "previous"}
     params = ModelRollbackParams
 
+    def lacks(self, service: Service | None) -> str:
+        """A service of the catalog that names its flag."""
+        if service is None:
+            return "the incident is bound to no service."
+        if not service.rollback.get("connection") or not service.rollback.get("flag"):
+            return f"{service.slug} names no flag; add `rollback: {{connection, flag}}` to its file."
+        return ""
+
+    def choices(self, service: Service) -> dict[str, list[tuple[str, str]]]:
+        """The versions that are kept, the previous one first."""
+        before = versions.previous(service)
+        named = [
+            (row.version, f"{row.version} ({row.state})") for row in service.versions.exclude(state="serving")[:50]
+        ]
+        return {"to": [("previous", f"previous ({before.version})"), *named] if before is not None else named}
+
+    def observe(self, params: ModelRollbackParams, context: Context) -> str:
+        """What the flag reads."""
+        switch = _switch(context)
+        try:
+            now = switch.read()
+        except ConnectorError as error:
+            raise CheckError(error.reason, error.sentence, retry_after=error.retry_after) from None
+        return f"Flag {switch.flag} now reads {now.value}"
+
     def preview(self, params: ModelRollbackParams, context: Context) -> Preview:
         """Read the flag and the catalog, and name the exact change."""
         switch = _switch(context)

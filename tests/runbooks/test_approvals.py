@@ -12,7 +12,7 @@ from catalog.actors import ALERT, person
 from catalog.models import Group, Team
 from common.errors import Conflict, Forbidden, Invalid
 from incidents.models import Alert, Endpoint, Incident, Message, TimelineEntry
-from runbooks import approvals, runs, trigger
+from runbooks import approvals, repeating, runs, trigger
 from runbooks.models import ApprovalRequest, Attempt, Decision, Effect, Run
 from tests.factories import make_actor, make_user
 from tests.factories_intake import make_endpoint, make_notice, take, tell
@@ -171,7 +171,7 @@ def test_it_is_withdrawn_when_the_step_goes_on_without_it(
     if way == "skip":
         runs.skip(step(run, "act"), actor=actor, reason="Repaired by hand.")
     else:
-        runs.rerun(step(run, "act"), actor=actor)
+        repeating.rerun(step(run, "act"), actor=actor)
     pump()
     first.refresh_from_db()
     assert first.state == "superseded"

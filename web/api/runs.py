@@ -11,7 +11,7 @@ from catalog.models import Service, Team
 from catalog.permissions import Permission
 from common.errors import Conflict, Invalid, NotFound
 from incidents.models import Incident
-from runbooks import approvals, runs
+from runbooks import approvals, repeating, runs
 from runbooks.models import OPEN_RUN_STATES, Run, Runbook, StepRun
 from web.api import schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
@@ -19,7 +19,7 @@ from web.policy import require_recent_for_approval, team_ids, team_object_or_404
 
 router = Router(by_alias=True, tags=["runs"])
 _RUNS = Run.objects.select_related("runbook", "revision", "incident", "service", "team")
-_RUNBOOKS = Runbook.objects.filter(deleted_at__isnull=True).select_related("current", "team", "copy_of")
+_RUNBOOKS = Runbook.objects.written().filter(deleted_at__isnull=True).select_related("current", "team", "copy_of")
 
 
 class RunFilters(Page):
@@ -79,7 +79,17 @@ class Answer(Body):
 
     fields: dict[str, Any] | None = None
     decision: Literal[
-        "", "accept", "override", "again", "stop", "done", "could_not", "skip", "happened", "did_not_happen"
+        "",
+        "accept",
+        "override",
+        "again",
+        "stop",
+        "done",
+        "could_not",
+        "skip",
+        "happened",
+        "did_not_happen",
+        "send_again",
     ] = ""
     verdict: Literal["", "pass", "fail", "inconclusive", "skipped"] = ""
     note: str = Field("", max_length=5_000)
@@ -252,8 +262,8 @@ def answer_step(request: ApiRequest, run_id: UUID, step: str, body: Answer, quer
 
 @router.post("runs/{uuid:run_id}/steps/{str:step}/rerun", auth=permits(Permission.RUN, StepQuery), response=schemas.Run)
 def rerun_step(request: ApiRequest, run_id: UUID, step: str, query: Query[StepQuery]) -> dict[str, Any]:
-    """Do a check again."""
-    runs.rerun(_step(request, run_id, step, query.item, Permission.RUN), actor=request.actor)
+    """Do a check again, and with it the ended checks of its phase that read it."""
+    repeating.rerun(_step(request, run_id, step, query.item, Permission.RUN), actor=request.actor)
     return _shown(request, run_id)
 
 

@@ -18,7 +18,7 @@ from common import clock
 from common.errors import Invalid
 from incidents.models import Evidence
 from runbooks import approvals as verbs
-from runbooks import principals, reading, runs
+from runbooks import principals, reading, repeating
 from runbooks.models import ApprovalRequest, Effect
 from runbooks.steps import ActionStep
 from web.pages import exhibits, words
@@ -245,8 +245,5 @@ def ask_again(request: PersonRequest, uuid: object) -> HttpResponse:
     """Expired is not dead: the action is read anew and asked anew."""
     row = find(request, uuid, Permission.ANSWER)
     step = row.step_run
-    if step.state == "blocked" and step.blocked_on == "ask":
-        runs.answer(step, actor=request.actor, decision="again")
-    else:
-        runs.rerun(step, actor=request.actor)
+    repeating.ask_again(step, actor=request.actor)
     return redirect("run", uuid=step.run.uuid)

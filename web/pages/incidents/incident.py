@@ -91,9 +91,9 @@ def runs_context(request: PersonRequest, incident: Incident) -> Context:
         "asks": knowing.demands(finding.asks_of(incident)),
         "runbooks_to_start": list(
             # A run belongs to the team of its incident, and so does its runbook unless it is a shipped one.
-            Runbook.objects.filter(Q(team=incident.team_id) | Q(team=None), enabled=True, deleted_at=None).exclude(
-                current=None
-            )
+            Runbook.objects.written()
+            .filter(Q(team=incident.team_id) | Q(team=None), enabled=True, deleted_at=None)
+            .exclude(current=None)
         ),
     }
 

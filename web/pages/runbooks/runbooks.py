@@ -43,7 +43,7 @@ def _incident_field(request: PersonRequest) -> Any:
 
 def find(request: PersonRequest, slug: str, permission: Permission = Permission.SEE) -> Runbook:
     """The runbook, of the shipped library or of a team of this person."""
-    rows = Runbook.objects.filter(deleted_at__isnull=True).select_related("team", "current", "copy_of")
+    rows = Runbook.objects.written().filter(deleted_at__isnull=True).select_related("team", "current", "copy_of")
     return team_object_or_404(rows, request.actor, permission=permission, shared=True, slug=slug)
 
 

@@ -6,10 +6,11 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from catalog.permissions import Permission
-from runbooks import reading
+from runbooks import execution, reading, repeating
 from runbooks import runs as verbs
 from runbooks.models import Run, StepRun
 from web.pages.answering import manual_form
@@ -100,10 +101,21 @@ def skip(request: PersonRequest, uuid: object, step: str, item: int) -> HttpResp
     return _back(request, found.run, f"Skipped «{found.name}».")
 
 
+@allow(Permission.ANSWER)
+@require_POST
+def read_now(request: PersonRequest, uuid: object, step: str, item: int) -> HttpResponse:
+    """Read the state of an effect in doubt again; runs.js does it by itself when the reading is old."""
+    found = find_step(request, uuid, step, item, Permission.ANSWER)
+    execution.read_now(found, actor=request.actor)
+    if request.headers.get("HX-Request") == "true":
+        return HttpResponse(status=204)
+    return redirect(f"{reverse('run', args=[found.run.uuid])}#{found.step}-{found.item}")
+
+
 @allow(Permission.RUN)
 @require_POST
 def rerun(request: PersonRequest, uuid: object, step: str, item: int) -> HttpResponse:
     """Ask again."""
     found = find_step(request, uuid, step, item, Permission.RUN)
-    verbs.rerun(found, actor=request.actor)
+    repeating.rerun(found, actor=request.actor)
     return _back(request, found.run, f"«{found.name}» runs again.")

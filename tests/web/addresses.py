@@ -85,6 +85,7 @@ BODIES: dict[str, Callable[[World], dict[str, Any]]] = {
     "POST incidents/{number}/reopen": lambda w: {"reason": "x"},
     "POST incidents/{number}/severity": lambda w: {"severity": 1, "reason": "x"},
     "POST incidents/{number}/note": lambda w: {"text": "x"},
+    "POST incidents/{number}/act": lambda w: {"action": "notify.send", "params": {"text": "x"}, "reason": "x"},
     "POST runs": lambda w: {"runbook": w.runbook.slug, "incident": w.incident.number},
     "POST runs/{run_id}/cancel": lambda w: {"reason": "x"},
     "POST runs/{run_id}/pause": lambda w: {"reason": "x"},

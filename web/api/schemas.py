@@ -304,6 +304,23 @@ class Started(Run):
     decision: str
 
 
+class Offer(Schema):
+    """An action that can be asked for now; where `lacks` is set, what the service lacks for it."""
+
+    action: str
+    title: str
+    risk: str
+    needs_approval: bool
+    lacks: str | None
+    params: dict[str, Any]
+
+
+class Offers(Schema):
+    """Every action, those that can be done here first."""
+
+    items: list[Offer]
+
+
 class PostmortemLine(Schema):
     """A postmortem without its text."""
 

@@ -11,6 +11,7 @@ from evaluations.models import EvaluationSet
 from incidents import postmortem_sections
 from incidents.models import ActionItem, Alert, Delivery, Evidence, Incident, Postmortem, TimelineEntry
 from runbooks import reading
+from runbooks.acting import Offer
 from runbooks.models import ApprovalRequest, Run, Runbook, StepRun
 
 Shape = dict[str, Any]
@@ -221,6 +222,18 @@ def run(row: Run) -> Shape:
     cited = {e.pk: e.key for e in Evidence.objects.filter(pk__in=[s.evidence_id for s in steps if s.evidence_id])}
     asked = {a.step_run_id: a for a in ApprovalRequest.objects.filter(step_run__run=row, state="open")}
     return {**run_line(row), "steps": [_step(s, cited, asked.get(s.pk)) for s in steps]}
+
+
+def offer(row: Offer) -> Shape:
+    """An action that can be asked for now."""
+    return {
+        "action": row.action.name,
+        "title": row.action.title,
+        "risk": row.action.risk,
+        "needs_approval": row.asks,
+        "lacks": row.lacks or None,
+        "params": row.schema,
+    }
 
 
 def _step(row: StepRun, cited: dict[int, str], asked: ApprovalRequest | None) -> Shape:

@@ -6,6 +6,7 @@ from django.urls import path
 
 from web.pages import home, search
 from web.pages.account import account, try_address
+from web.pages.acting import act_now
 from web.pages.action_items import items
 from web.pages.approvals import approval
 from web.pages.connections import connections
@@ -46,6 +47,7 @@ urlpatterns = [
     path("incidents/<int:number>/severity", acts.severity, name="incident_severity"),
     path("incidents/<int:number>/service", acts.bind_service, name="incident_service"),
     path("incidents/<int:number>/times", acts.times, name="incident_times"),
+    path("incidents/<int:number>/act", act_now.act_now, name="act_now"),
     path("incidents/<int:number>/note", acts.note, name="incident_note"),
     path("incidents/<int:number>/timeline/<int:seq>/pin", marks.pin, name="incident_pin"),
     path("incidents/<int:number>/timeline/<int:seq>/time", marks.note_time, name="incident_note_time"),
@@ -61,6 +63,7 @@ urlpatterns = [
     path("runs/<uuid:uuid>/steps/<str:step>/<int:item>/skip", run_acts.skip, name="step_skip"),
     path("runs/<uuid:uuid>/steps/<str:step>/<int:item>/rerun", run_acts.rerun, name="step_rerun"),
     path("approvals/<uuid:uuid>", approval.approval, name="approval"),
+    path("runs/<uuid:uuid>/steps/<str:step>/<int:item>/read", run_acts.read_now, name="step_read"),
     path("approvals/<uuid:uuid>/ask-again", approval.ask_again, name="ask_again"),
     path("runbooks", runbooks.runbooks, name="runbooks"),
     path("runbooks/new", edit.new, name="runbook_new"),

@@ -1,0 +1,1 @@
+"""Pages about acting beside a runbook."""

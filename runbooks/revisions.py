@@ -24,8 +24,19 @@ SOURCES = (*TRUSTED_SOURCES, "editor", ACT)
 OWN_WORK = "override: published own work"
 
 
-def save(runbook: Runbook | None, *, text: str, actor: Actor, team: Team | None, note: str, source: str) -> Revision:
+def save(
+    runbook: Runbook | None,
+    *,
+    text: str,
+    actor: Actor,
+    team: Team | None,
+    note: str,
+    source: str,
+    begun_from: int | None = None,
+) -> Revision:
     """Keep `text` as the next revision; without a runbook, make one. The same text again is the same revision.
+
+    `begun_from` is the number of the revision that the writer saw (0: none); Conflict if there is a newer one by now.
 
     A shipped runbook serves all teams, so only an org admin changes it (docs/decisions/0012); under another id the text
     becomes the team's own copy, which stands in for the shipped one. Nothing is published (see `publish`). Raises
@@ -52,13 +63,17 @@ def save(runbook: Runbook | None, *, text: str, actor: Actor, team: Team | None,
         )
     digest = hashlib.sha256(text.encode()).hexdigest()
     with transaction.atomic():
-        runbook = _locked(runbook, spec=spec, team=team)
+        given, runbook = runbook, _locked(runbook, spec=spec, team=team)
         if runbook.team is None:
             _require(actor, Permission.DRAFT_RUNBOOK, None)
         same = runbook.revisions.filter(sha256=digest).first()
         if same is not None:
             return same
         newest = runbook.revisions.aggregate(newest=Max("number"))["newest"] or 0
+        # A copy that the id now names was not what the writer saw.
+        seen = begun_from if given is None or given.pk == runbook.pk else 0
+        if begun_from is not None and newest != seen:
+            raise _overtaken(runbook, newest)
         return Revision.objects.create(
             runbook=runbook,
             number=newest + 1,
@@ -122,6 +137,16 @@ def principals_of(team: Team) -> set[str]:
         *(f"user:{name}" for name in people),
         *(f"role:{slug}" for slug in groups),
     }
+
+
+def _overtaken(runbook: Runbook, newest: int) -> Conflict:
+    row = runbook.revisions.get(number=newest)
+    return Conflict(
+        f"{row.author} kept revision {newest} of {runbook.slug} while you were writing.",
+        fix="Compare it with your text, then keep yours over it or take over what was changed.",
+        newest=newest,
+        runbook=runbook.slug,
+    )
 
 
 def _require(actor: Actor, permission: Permission, team: Team | None) -> None:

@@ -41,6 +41,7 @@ def addresses(world: World) -> list[str]:
         f"/runbooks/{world.runbook.slug}",
         f"/runbooks/{world.runbook.slug}/edit",
         f"/runbooks/{world.runbook.slug}/revisions/1",
+        f"/runbooks/{world.runbook.slug}/compare",
         "/services",
         f"/services/{world.service.slug}",
         "/evaluation-sets",

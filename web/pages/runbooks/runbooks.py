@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Count
+from django.db.models import Count, Max
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
 from catalog import permissions
-from catalog.permissions import Permission
+from catalog.permissions import ROLES, Permission
 from common.errors import NotFound
 from incidents.models import Incident
-from runbooks import library, reading, revisions, runs
+from runbooks import compare, library, revisions, runs
+from runbooks import reading as engine_reading
 from runbooks.models import Revision, Run, Runbook
 from web.pages import words
 from web.pages.answering import InputsForm
 from web.pages.forms import faults_of, team_field, teams_with
+from web.pages.runbooks import reading
 from web.policy import PersonRequest, allow, team_object_or_404, team_or_404, visible
 
 
@@ -53,12 +56,33 @@ def definitions(revision: Revision | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+@dataclass(frozen=True)
+class Row:
+    """One runbook of the list: what starts it, whose it is, and how it went last."""
+
+    runbook: Runbook
+    starts: str
+    owner: str
+    last: Run | None
+    face: words.Face | None
+
+
 @allow(Permission.SEE)
 def runbooks(request: PersonRequest) -> HttpResponse:
     """The list."""
     rows = visible(Runbook.objects.filter(deleted_at__isnull=True), request.actor, shared=True)
-    rows = rows.select_related("team", "current").annotate(run_count=Count("runs")).order_by("incident_type", "slug")
-    return render(request, "runbooks/listing.html", {"runbooks": rows})
+    rows = rows.select_related("team", "current", "copy_of").annotate(run_count=Count("runs"))
+    mine = visible(Run.objects.all(), request.actor).order_by().values("runbook").annotate(last=Max("pk"))
+    found = Run.objects.filter(pk__in=mine.values("last")).select_related("incident")
+    last = {run.runbook_id: run for run in found}
+    shown = [_row(book, last.get(book.pk)) for book in rows.order_by("incident_type", "slug")]
+    return render(request, "runbooks/listing.html", {"rows": shown})
+
+
+def _row(book: Runbook, last: Run | None) -> Row:
+    owner = str(book.current.parsed.get("owner", "")) if book.current else ""
+    face = words.run_face(last) if last else None
+    return Row(book, reading.starts(book.current), reading.principal(owner) if owner else "nobody yet", last, face)
 
 
 def _context(request: PersonRequest, found: Runbook, form: StartForm | None = None) -> dict[str, Any]:
@@ -66,11 +90,17 @@ def _context(request: PersonRequest, found: Runbook, form: StartForm | None = No
     newest, offered = found.revisions.first(), library.offered(found)
     given = {name: request.GET[name] for name in definitions(found.current) if name in request.GET}
     initial = {"incident": request.GET.get("incident", "")}
+    spec = reading.spec_of(found.current)
     return {
         "runbook": found,
+        "spec": spec,
+        "phases": reading.phases(spec) if spec else [],
+        "triggers": reading.triggers(found.current),
+        "owner": reading.principal(spec.owner) if spec else "",
+        "starters": [role for role, given in ROLES.items() if Permission.RUN in given],
         "parsed": found.current.parsed if found.current else {},
         "revisions": list(found.revisions.all()[:30]),
-        "needs": reading.needs_of(found.current),
+        "needs": engine_reading.needs_of(found.current),
         "draft": newest if newest and newest not in (found.current, offered) and not newest.published_at else None,
         "offered": offered,
         "offered_difference": _difference(found.current, offered) if offered else [],
@@ -111,22 +141,58 @@ def start(request: PersonRequest, slug: str) -> HttpResponse:
     return render(request, "runbooks/runbook.html", _context(request, found, form), status=422)
 
 
-@allow(Permission.SEE)
-def revision(request: PersonRequest, slug: str, number: int) -> HttpResponse:
-    """One text, with the lines in which it differs from the one before."""
-    found = find(request, slug)
+def _revision(found: Runbook, number: int) -> Revision:
     row = found.revisions.filter(number=number).first()
     if row is None:
-        raise NotFound(f"{slug} has no revision {number}.", fix="Open the runbook to see which there are.")
+        raise NotFound(f"{found.slug} has no revision {number}.", fix="Open the runbook to see which there are.")
+    return row
+
+
+@allow(Permission.SEE)
+def revision(request: PersonRequest, slug: str, number: int) -> HttpResponse:
+    """One text, and what it changed in the one before."""
+    found = find(request, slug)
+    row = _revision(found, number)
     before = found.revisions.filter(number__lt=number).order_by("-number").first()
     context = {
         "runbook": found,
         "revision": row,
         "before": before,
-        "difference": _difference(before, row),
+        "difference": compare.revisions(before, row) if before else None,
         "may_publish": _may_publish(request, found),
     }
     return render(request, "runbooks/revision.html", context)
+
+
+@allow(Permission.SEE)
+def compared(request: PersonRequest, slug: str) -> HttpResponse:
+    """Any two revisions, step by step and line by line; without a choice, what is in use and what came after it."""
+    found = find(request, slug)
+    numbers = list(found.revisions.values_list("number", flat=True))
+    if not numbers:
+        raise NotFound(f"{slug} has no revision yet.", fix="Write one in the editor.")
+    new = _revision(found, _asked(request, "to", numbers[0]))
+    current = found.current.number if found.current else numbers[-1]
+    earlier = max((number for number in numbers if number < new.number), default=new.number)
+    old = _revision(found, _asked(request, "from", current if current < new.number else earlier))
+    context = {
+        "runbook": found,
+        "old": old,
+        "new": new,
+        "revisions": list(found.revisions.defer("text", "parsed")),
+        "difference": compare.revisions(old, new),
+        "lines": _difference(old, new),
+    }
+    return render(request, "runbooks/compare.html", context)
+
+
+def _asked(request: PersonRequest, name: str, otherwise: int) -> int:
+    """A number from the address; what is none is not found."""
+    asked = request.GET.get(name, "")
+    if not asked:
+        return otherwise
+    # Longer ones name no revision, and SQLite refuses what does not fit 64 bits.
+    return int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else 0
 
 
 def _difference(old: Revision | None, new: Revision) -> list[str]:
@@ -147,9 +213,7 @@ def _may_publish(request: PersonRequest, found: Runbook) -> bool:
 def publish(request: PersonRequest, slug: str, number: int) -> HttpResponse:
     """Make a draft the text that new runs use."""
     found = find(request, slug)
-    row = found.revisions.filter(number=number).first()
-    if row is None:
-        raise NotFound(f"{slug} has no revision {number}.", fix="Open the runbook to see which there are.")
+    row = _revision(found, number)
     revisions.publish(row, actor=request.actor)
     messages.success(request, f"Revision {number} is what new runs use.")
     return redirect("runbook", slug=slug)

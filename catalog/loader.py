@@ -10,11 +10,14 @@ from typing import Any, get_args
 from django.db import transaction
 from pydantic import BaseModel, ValidationError
 
+from catalog import permissions
+from catalog.actors import ENGINE, Actor
 from catalog.connectors import CONNECTORS
 from catalog.connectors.base import FlagConnector
 from catalog.connectors.http_json import HttpJson
 from catalog.connectors.prometheus import Prometheus
 from catalog.models import Connection, ModelVersion, Service, Signal, Team, User
+from catalog.permissions import Permission
 from catalog.service_file import ServiceSpec
 from common import clock
 from common.yaml import Document, FileFaults, Finding, YamlFaults, decode, nearest, read
@@ -27,6 +30,7 @@ class _File:
     document: Document
     spec: ServiceSpec
     team: Team
+    by_person: bool = False
     connections: dict[str, Connection] = field(default_factory=dict)
     owner: User | None = None
     findings: list[Finding] = field(default_factory=list)
@@ -37,13 +41,27 @@ class _File:
         self.findings.append(Finding(self.document.file, line, column, code, "error", message, fix))
 
 
-def load(text: str, *, file: str, team: Team) -> Service:
-    """The service that a file describes, made or brought up to date. FileFaults (Invalid) with every finding."""
-    checked = _check(text, file=file, team=team, also=())
+def load(text: str, *, file: str, team: Team, actor: Actor = ENGINE) -> Service:
+    """The service that a file describes, made or brought up to date. FileFaults (Invalid) with every finding.
+
+    A person loads for the team at hand alone, and is told nothing of what other teams have.
+    """
+    if actor.user is not None:
+        permissions.require(actor, Permission.CONFIGURE, team)
+    checked = _check(text, file=file, team=team, also=(), by_person=actor.user is not None)
     with transaction.atomic():
         service = _apply(checked)
         _connect(service, checked)
     return service
+
+
+def check(text: str, *, file: str, team: Team) -> list[Finding]:
+    """What is wrong with a file that a person would load for this team; stores nothing."""
+    try:
+        _check(text, file=file, team=team, also=(), by_person=True)
+    except FileFaults as faults:
+        return faults.findings
+    return []
 
 
 def load_folder(path: Path | str, team: Team) -> list[Service]:
@@ -84,13 +102,13 @@ def _slug_of(text: str) -> str:
     return str(found.get("service", "")) if isinstance(found, dict) else ""
 
 
-def _check(text: str, *, file: str, team: Team, also: Iterable[str]) -> _File:
+def _check(text: str, *, file: str, team: Team, also: Iterable[str], by_person: bool = False) -> _File:
     document = read(text, file=file)
     try:
         spec = ServiceSpec.model_validate(document.data)
     except ValidationError as error:
         raise FileFaults(sorted(_faults(document, error))) from None
-    checked = _File(document, spec, team)
+    checked = _File(document, spec, team, by_person)
     _check_team(checked)
     _check_owner(checked)
     _check_dependencies(checked, also)
@@ -151,7 +169,10 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 def _check_team(file: _File) -> None:
     named = file.spec.team
-    if named is not None and named != file.team.slug:
+    if named is not None and named != file.team.slug and file.by_person:
+        message = f"The file is for team `{named}`, and you load it for `{file.team.slug}`."
+        file.fault(("team",), "SV010", message, "Choose that team, or leave `team` out.")
+    elif named is not None and named != file.team.slug:
         found = Team.objects.filter(slug=named).first()
         if found is None:
             teams = list(Team.objects.values_list("slug", flat=True))
@@ -160,22 +181,25 @@ def _check_team(file: _File) -> None:
             file.team = found
     taken = Service.objects.filter(slug=file.spec.service).exclude(team=file.team).select_related("team").first()
     if taken is not None:
-        message = f"The service `{taken.slug}` belongs to team {taken.team.slug}."
-        file.fault(("service",), "SV011", message, "Choose another name, or write that team into the file.")
+        owner = "another team" if file.by_person else f"team {taken.team.slug}"
+        fix = "Choose another name." if file.by_person else "Choose another name, or write that team into the file."
+        file.fault(("service",), "SV011", f"The service `{taken.slug}` belongs to {owner}.", fix)
 
 
 def _check_owner(file: _File) -> None:
     name = file.spec.default_owner
     if not name:
         return
-    file.owner = User.objects.filter(username__iexact=name, is_active=True).first()
+    people = User.objects.filter(username__iexact=name, is_active=True)
+    file.owner = (people.filter(memberships__team=file.team) if file.by_person else people).first()
     if file.owner is None:
         members = list(User.objects.filter(memberships__team=file.team).values_list("username", flat=True))
         file.fault(("default_owner",), "SV012", f"There is no user `{name}`.", nearest(name, members))
 
 
 def _check_dependencies(file: _File, also: Iterable[str]) -> None:
-    known = {*Service.objects.values_list("slug", flat=True), *also}
+    services = Service.objects.filter(team=file.team) if file.by_person else Service.objects.all()
+    known = {*services.values_list("slug", flat=True), *also}
     for index, slug in enumerate(file.spec.depends_on):
         if slug == file.spec.service:
             file.fault(("depends_on", index), "SV013", "A service cannot depend on itself.", "Remove it.")

@@ -114,6 +114,8 @@ FORMS: dict[str, Callable[[World], dict[str, Any]]] = {
     "incident_new": lambda w: {"title": "x", "team": w.team.slug, "service": w.service.slug, "severity": "2"},
     "runbook_new": lambda w: {"text": "x: 1", "team": w.team.slug, "note": ""},
     "runbook_new_lint": lambda w: {"text": "x: 1", "team": w.team.slug},
+    "service_new": lambda w: {"text": "spec: 1\nservice: mine\ntitle: Mine\n", "team": w.team.slug},
+    "service_lint": lambda w: {"text": "x: 1", "team": w.team.slug},
     "connection_new": lambda w: {
         "team": w.team.slug,
         "connector": "prometheus",

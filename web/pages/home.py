@@ -17,7 +17,7 @@ from incidents import action_items, postmortems
 from incidents.models import ActionItem, Delivery, Endpoint, Incident, Postmortem
 from runbooks.models import ApprovalRequest, Run
 from web.operate import door
-from web.pages import words
+from web.pages import setup, words
 from web.pages.waiting import asks, steps_waiting
 from web.policy import PersonRequest, allow, visible
 
@@ -143,6 +143,7 @@ def context_of(request: PersonRequest) -> dict[str, Any]:
             .order_by("-received_at")[:5]
         ),
         "guide": _guide(request),
+        "setup": setup.on_home(request),
         "demo_runs": door.DOOR.demo is not None,
         "has_endpoints": Endpoint.objects.filter(team__in=teams).exists(),
         "nothing_ever": not Incident.objects.filter(team__in=teams).exists(),

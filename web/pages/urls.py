@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from web.pages import home, search
+from web.pages import home, search, setup
 from web.pages.account import account, try_address
 from web.pages.acting import act_now
 from web.pages.action_items import items
@@ -19,7 +19,7 @@ from web.pages.postmortems import postmortem, postmortems
 from web.pages.runbooks import edit, runbooks
 from web.pages.runs import acts as run_acts
 from web.pages.runs import run, runs
-from web.pages.services import services
+from web.pages.services import load, services
 from web.pages.styleguide import styleguide
 
 urlpatterns = [
@@ -76,6 +76,8 @@ urlpatterns = [
     path("runbooks/<str:slug>/revisions/<int:number>", runbooks.revision, name="revision"),
     path("runbooks/<str:slug>/revisions/<int:number>/publish", runbooks.publish, name="revision_publish"),
     path("services", services.services, name="services"),
+    path("services/new", load.new, name="service_new"),
+    path("services/new/lint", load.lint, name="service_lint"),
     path("services/<slug:slug>", services.service, name="service"),
     path("services/<slug:slug>/changes", services.add_change, name="service_change"),
     path("evaluation-sets", sets.sets, name="evaluation_sets"),
@@ -126,6 +128,8 @@ urlpatterns = [
     path("account/density", account.density, name="account_density"),
     path("account/shortcuts", account.shortcuts, name="account_shortcuts"),
     path("styleguide", styleguide.styleguide, name="styleguide"),
+    path("setup", setup.setup, name="setup"),
+    path("setup/hide", setup.hide, name="setup_hide"),
     path("guide", guide.guide, name="guide"),
     path("guide/<slug:page>", guide.page, name="guide_page"),
 ]

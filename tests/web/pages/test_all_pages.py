@@ -44,6 +44,8 @@ def addresses(world: World) -> list[str]:
         f"/runbooks/{world.runbook.slug}/compare",
         "/services",
         f"/services/{world.service.slug}",
+        "/services/new",
+        "/setup",
         "/evaluation-sets",
         "/connections",
         "/connections/new",

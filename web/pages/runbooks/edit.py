@@ -179,7 +179,9 @@ def lint(request: PersonRequest, slug: str) -> HttpResponse:
 @require_POST
 def lint_new(request: PersonRequest) -> HttpResponse:
     """The same for a new runbook of the team that the form names."""
-    team = team_or_404(request.actor, request.POST.get("team", ""), permission=Permission.DRAFT_RUNBOOK)
+    # Who has one team need not name it.
+    slug = request.POST.get("team") or teams_with(request.user, Permission.DRAFT_RUNBOOK)[0].slug
+    team = team_or_404(request.actor, slug, permission=Permission.DRAFT_RUNBOOK)
     return _findings(None, _sent(request), team).answer()
 
 

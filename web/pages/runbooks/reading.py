@@ -77,8 +77,14 @@ def starts(revision: Revision | None) -> str:
     found = triggers(revision)
     if not found:
         return "people only"
-    first = " and ".join(condition.text for condition in found[0])
-    return f"an alert: {first}" + (f", or {len(found) - 1} more" if len(found) > 1 else "")
+    # That it fires goes without saying here.
+    first = " and ".join(condition.text.removeprefix("its ") for condition in found[0] if condition.text != "it fires")
+    more = f", or {len(found) - 1} more" if len(found) > 1 else ""
+    return (
+        (f"an alert whose {first}{more}" if not found[0][-1].is_code else f"an alert, if {first}{more}")
+        if first
+        else "any alert"
+    )
 
 
 def _conditions(source: str) -> list[Condition]:

@@ -90,7 +90,7 @@ def findings_of(incident: Incident) -> list[Evidence]:
 
 
 def measured(findings: Iterable[Evidence]) -> dict[str, Figure]:
-    """What checks that found a problem have measured of it, the latest finding last: the slices that got worse, failing traffic, cost."""
+    """What checks that found a problem have measured: slices that got worse, failing traffic, cost; the latest wins."""
     found: dict[str, Figure] = {}
     for row in findings:
         if row.verdict != "fail":

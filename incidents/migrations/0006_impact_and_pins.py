@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("incidents", "0004_rejected_index")]
+    dependencies = [("incidents", "0005_postmortem_editor")]
     operations = [
         migrations.CreateModel(
             "Pin",

@@ -77,7 +77,7 @@ def _page(
         "found": _findings(found, typed(form), team),
         "overtaken": overtaken,
         "kept_here": request.method == "POST",
-        "words": completion.runbook_words(request.actor),
+        "completions": completion.runbook_words(request.actor),
     }
     return render(request, "runbooks/edit.html", context, status=status)
 

@@ -77,7 +77,7 @@ def _page(request: PersonRequest, form: ServiceForm, team: Team | None, *, statu
         "form": form,
         "found": Findings(found),
         "refused": request.method == "POST",
-        "words": completion.service_words(team),
+        "completions": completion.service_words(team),
         "connections": Connection.objects.filter(team=team).count() if team else 0,
     }
     return render(request, "services/new.html", context, status=status)

@@ -1,19 +1,26 @@
-"""Telling waiting readers in this process that something visible changed; the database stays the truth."""
+"""Telling waiting readers that something visible changed; the database stays the truth.
+
+In this process by a condition; to the processes that serve streams by a relay, where there is one (config/relay.py).
+"""
 
 from __future__ import annotations
 
 import threading
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
 
 _changed = threading.Condition()
 _generation = 0
 
 
 def wake() -> None:
-    """Wake every waiting stream of this process; cheap, and harmless when nobody waits."""
-    global _generation
-    with _changed:
-        _generation += 1
-        _changed.notify_all()
+    """Wake every waiting stream; cheap, waits for nothing, and harmless when nobody waits."""
+    _wake_here()
+    relay = _relay()
+    if relay is not None:
+        relay.tell()
 
 
 def wait(seconds: float, seen: int) -> int:
@@ -22,3 +29,21 @@ def wait(seconds: float, seen: int) -> int:
         if _generation == seen:
             _changed.wait(seconds)
         return _generation
+
+
+def listen() -> None:
+    """From now on be woken by other processes too; whoever serves streams asks for it, as often as they like."""
+    relay = _relay()
+    if relay is not None:
+        relay.listen(_wake_here)
+
+
+def _relay() -> Any:
+    return import_module(settings.LIVE_RELAY) if settings.LIVE_RELAY else None
+
+
+def _wake_here() -> None:
+    global _generation
+    with _changed:
+        _generation += 1
+        _changed.notify_all()

@@ -89,6 +89,8 @@ WSGI_APPLICATION = "config.wsgi.application"
 ASGI_APPLICATION = "config.asgi.application"
 # What `manage.py up` starts beside the server; found by name, because nothing imports the wiring.
 EMBEDDED_ENGINE = "config.embedded"
+# Through what a change wakes the streams that another process serves (common/live.py).
+LIVE_RELAY = "" if EMBEDDED else "config.relay"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.jinja2.Jinja2",

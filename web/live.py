@@ -1,8 +1,8 @@
 """Live updates: a stream of version bumps per page; the page then fetches the fragment that changed.
 
 A stream says only "version 17": what is shown comes by an ordinary request with its own permission check. The row's
-`version` is the truth, read each second; a wake in this process brings the news within a tenth of one. Where streams
-do not get through, `/version/…` answers the same by polling.
+`version` is the truth, read each second; a wake brings the news within a tenth of one, from other processes by Redis.
+Where streams do not get through, `/version/…` answers the same by polling.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ async def stream(request: PersonRequest, kind: str, key: str) -> HttpResponseBas
 
     `beat` comes first and each 15 s: a page that hears none knows that its connection is dead, though nobody said so.
     """
+    live.listen()
     # Counted before the row is read: what changes in between wakes the stream instead of waiting for its next look.
     wakes = live.wait(0, -1)
     now = await sync_to_async(_looked)(request.actor, kind, key)

@@ -16,9 +16,11 @@ from common import clock
 from incidents import action_items, postmortems
 from incidents.models import ActionItem, Delivery, Endpoint, Incident, Postmortem
 from runbooks.models import ApprovalRequest, Run
+from web.live import version_of
 from web.operate import door
 from web.pages import setup, words
-from web.pages.waiting import asks, steps_waiting
+from web.pages.standing import standings
+from web.pages.waiting import Reader, asks, steps_waiting
 from web.policy import PersonRequest, allow, visible
 
 # The name of the endpoint that the demo seeds (web/operate/demo.py): its incident is found by it.
@@ -121,9 +123,13 @@ def context_of(request: PersonRequest) -> dict[str, Any]:
     )
     runs = visible(Run.objects.select_related("runbook", "incident", "service"), request.actor)
     waiting = list(steps_waiting(teams)[:50])
+    asked, reader = asks(waiting), Reader(request.actor)
+    mine = [ask for ask in asked if reader.is_asked(ask)]
+    guide = _guide(request)
     return {
-        "asks": asks(waiting),
-        "open_incidents": open_incidents,
+        "asks": mine,
+        "asks_of_others": [ask for ask in asked if ask not in mine],
+        "open_incidents": standings(open_incidents, asked),
         "overdue": list(items.filter(action_items.due_before((now + timedelta(days=3)).date()))[:20]),
         "clocks": list(
             postmortems.running_clocks()
@@ -142,8 +148,10 @@ def context_of(request: PersonRequest) -> dict[str, Any]:
             .defer("body_encrypted")
             .order_by("-received_at")[:5]
         ),
-        "guide": _guide(request),
+        "guide": guide,
+        "guide_done": bool(guide) and all(step.done for step in guide or []),
         "setup": setup.on_home(request),
+        "home_version": version_of(request.actor, "home", "all"),
         "demo_runs": door.DOOR.demo is not None,
         "has_endpoints": Endpoint.objects.filter(team__in=teams).exists(),
         "nothing_ever": not Incident.objects.filter(team__in=teams).exists(),

@@ -8,6 +8,10 @@ from datetime import datetime
 from django.db.models import Q, QuerySet
 from django.urls import reverse
 
+from catalog import permissions
+from catalog.actors import Actor
+from catalog.models import Group, Team
+from catalog.permissions import Permission
 from runbooks.models import OPEN_RUN_STATES, ApprovalRequest, StepRun
 
 WAITING = Q(state="blocked", blocked_on__in=["approval", "human", "ask"]) | Q(state="unknown")
@@ -62,3 +66,32 @@ def _ask(step: StepRun, request: ApprovalRequest | None) -> Ask:
     if step.blocked_on == "ask":
         return Ask(step, f"What now? {step.summary or step.name}", "Decide", page, None, step.due_at)
     return Ask(step, step.name, "Answer", page, None, step.due_at)
+
+
+class Reader:
+    """Whom the asks of a page are for: the reader, or others. Reads the reader's roles and groups once."""
+
+    def __init__(self, actor: Actor) -> None:
+        user = actor.user
+        self.may_approve = {team.pk for team in permissions.teams_where(actor, Permission.APPROVE)}
+        self.may_answer = {team.pk for team in permissions.teams_where(actor, Permission.ANSWER)}
+        self.name = user.username if user else ""
+        self.groups = set(Group.objects.filter(members=user).values_list("team_id", "slug")) if user else set()
+        mine = permissions.teams_of(user) if user else []
+        self.teams = dict(Team.objects.filter(pk__in=mine).values_list("pk", "slug"))
+
+    def is_asked(self, ask: Ask) -> bool:
+        """Whether the ask is for this reader: a group or role of theirs is named, and they may answer it."""
+        team = ask.step.run.team_id
+        if ask.approval is None:
+            return team in self.may_answer
+        return team in self.may_approve and any(self._am(name, team) for name in ask.approval.principals)
+
+    def _am(self, principal: str, team: int) -> bool:
+        # As runbooks.principals.people reads the names.
+        kind, _, slug = principal.partition(":")
+        if kind == "user":
+            return slug == self.name
+        if kind == "role":
+            return (team, slug) in self.groups
+        return (slug in ("default", self.teams.get(team)) and team in self.teams) or slug in self.teams.values()

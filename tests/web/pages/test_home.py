@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from catalog import people
 from catalog.actors import person
 from catalog.models import Membership, Team, User
 from incidents import endpoints, lifecycle
 from incidents.models import ActionItem, Alert, Endpoint, Incident, Postmortem
+from runbooks.models import Run, StepRun
 from tests.conftest import Clock
-from tests.factories import ALL_ROLES, make_incident, make_service
+from tests.factories import ALL_ROLES, make_incident, make_service, make_team, make_user
+from tests.factories_runbooks import make_runbook, start
 from tests.factories_web import make_world, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -102,3 +106,51 @@ def test_what_is_in_review_is_not_late(client: Client, team: Team, moved_clock: 
     Postmortem.objects.update(state="in_review")
     assert "overdue, was due" not in browser.get("/").content.decode()
     assert "\nbackstop_postmortems_overdue 0.0\n" in client.get("/metrics").content.decode()
+
+
+def test_what_asks_one_of_my_groups_comes_apart_from_what_asks_others() -> None:
+    world = make_world()
+    StepRun.objects.filter(pk=world.step.pk).update(state="blocked", blocked_on="approval")
+    world.approval.state = "open"
+    world.approval.save(update_fields=["state"])
+    outsider = make_user(team=world.team, oncall=False)
+    mine, theirs = (signed_in(user).get("/").content.decode() for user in (world.member, outsider))
+    assert "Waits for you" in mine
+    assert re.search(r'id="waits-head">Waits for you</h2><span class="count">1<', mine)
+    assert re.search(r'id="waits-head">Waits for you</h2><span class="count">0<', theirs)
+    assert "asks role:oncall" in theirs
+
+
+def test_each_open_incident_says_how_it_stands() -> None:
+    team = make_team()
+    user = make_user(team=team)
+    incident = make_incident(team, summary="Half of the answers are empty.")
+    client = signed_in(user)
+    assert "Half of the answers are empty." in client.get("/").content.decode()
+    assert "nobody has acknowledged for" in client.get("/").content.decode()
+    run = start(make_runbook(team, "  check:\n    - {id: look, manual: How bad is it}\n"), person(user), team, incident)
+    ranked = [{"id": "bad", "title": "A bad version", "confidence": 0.9}]
+    Run.objects.filter(pk=run.pk).update(diagnosis={"top": "bad", "title": "A bad version", "ranked": ranked})
+    lifecycle.acknowledge(incident, actor=person(user))
+    page = client.get("/now").content.decode()
+    assert "Likely cause: A bad version." in page
+    assert f"{user.label} leads" in page
+
+
+def test_it_asks_the_database_as_often_for_many_incidents_as_for_one() -> None:
+    team = make_team()
+    client, counts = signed_in(make_user(team=team)), []
+    for more in (1, 12):
+        for _ in range(more):
+            make_incident(team, make_service(team))
+        with CaptureQueriesContext(connection) as asked:
+            assert client.get("/").status_code == 200
+        counts.append(len(asked))
+    assert counts[0] == counts[1]
+
+
+def test_every_page_keeps_its_counts_and_the_lamp_by_one_fragment() -> None:
+    world = make_world()
+    shown = signed_in(world.member).get("/pulse").content.decode()
+    assert 'id="rail-waits" hx-swap-oob="true"' in shown
+    assert "No worker has started yet" in shown

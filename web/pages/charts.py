@@ -212,7 +212,7 @@ def lines(
         end=_moment(last),
         table=table,
         table_note=note,
-        data=_data(plot, clean, axis, band, marks, unit, step),
+        data=_data(plot, clean, axis, band, placed, unit, step),
         csv=csv,
     )
 
@@ -341,7 +341,7 @@ def _data(
     series: dict[str, list[Point]],
     axis: chart_axes.Axis,
     band: Band | None,
-    marks: Sequence[Mark],
+    marks: Sequence[chart_axes.Placed],
     unit: str,
     step: float | None,
 ) -> str:
@@ -369,7 +369,17 @@ def _data(
         }
         if band
         else None,
-        "marks": [{"kind": mark.kind, "t": mark.at.timestamp(), "label": mark.label} for mark in marks],
+        "marks": [
+            {
+                "kind": mark.kind,
+                "t": mark.at.timestamp(),
+                "label": mark.label,
+                "row": mark.row,
+                "left": mark.to_left,
+                "extra": mark.is_extra,
+            }
+            for mark in marks
+        ],
     }
     return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
 

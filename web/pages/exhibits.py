@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.urls import reverse
 
+from common.errors import NotFound
+from incidents import evidence
 from incidents.models import Evidence, Incident
 from web.pages import charts
 
@@ -56,7 +60,14 @@ def exhibit(row: Evidence, incident: Incident | None = None) -> Exhibit:
         estimate=_plain(estimate) if drawn else "",
         ends=", ".join(_plain(end) for end in ends) if drawn else "",
         interval=drawn,
-        chart=charts.lines(result.get("series"), unit=row.unit),
+        chart=charts.lines(
+            _series(row, result),
+            unit=row.unit,
+            name=str(row.params.get("signal") or row.step).replace("_", " ") if isinstance(row.params, dict) else "",
+            marks=[charts.Mark("onset", onset, "onset")] if (onset := _onset(incident)) else [],
+            id=f"chart-{row.key}",
+            csv=reverse("evidence_csv", args=[incident.number, row.number]) if incident and row.number else "",
+        ),
         table=table[:TABLE_ROWS],
         table_more=max(0, len(table) - TABLE_ROWS),
         raw=raw if len(raw) <= RAW_CHARACTERS else raw[:RAW_CHARACTERS] + "\n… (cut; the API gives all of it)",
@@ -66,6 +77,20 @@ def exhibit(row: Evidence, incident: Incident | None = None) -> Exhibit:
 def exhibits_by_id(ids: list[int], incident: Incident | None = None) -> dict[int, Exhibit]:
     """Cards by evidence id, with one query."""
     return {row.pk: exhibit(row, incident) for row in Evidence.objects.filter(pk__in=ids)}
+
+
+def _series(row: Evidence, result: dict[str, Any]) -> Any:
+    """The stored points, also where the result was so large that it lies beside the row."""
+    if row.blob_sha256 and "series" in _as_list(result.get("moved_to_blob")):
+        try:
+            return evidence.full_result(row).get("series")
+        except (NotFound, ValueError, zlib.error):
+            return None
+    return result.get("series")
+
+
+def _onset(incident: Incident | None) -> datetime | None:
+    return (incident.onset_at or incident.started_at) if incident else None
 
 
 def _first(row: dict[str, Any], *names: str) -> Any:

@@ -14,6 +14,7 @@ from web.pages.endpoints import deliveries, endpoints
 from web.pages.evaluations import sets
 from web.pages.guide import guide
 from web.pages.incidents import acts, declare, incident, listing, marks
+from web.pages.incidents import signals as incident_signals
 from web.pages.people import accounts, addresses, people, teams
 from web.pages.postmortems import postmortem, postmortems
 from web.pages.runbooks import edit, runbooks
@@ -38,6 +39,13 @@ urlpatterns = [
     ),
     path("incidents/<int:number>/parts/<str:part>", incident.part, name="incident_part"),
     path("incidents/<int:number>/evidence/<int:evidence>", incident.evidence, name="evidence"),
+    path(
+        "incidents/<int:number>/evidence/<int:evidence_number>.csv",
+        incident_signals.evidence_csv,
+        name="evidence_csv",
+    ),
+    path("incidents/<int:number>/signals/part", incident_signals.part, name="incident_signals_part"),
+    path("incidents/<int:number>/signals/<slug:name>.csv", incident_signals.csv, name="incident_signal_csv"),
     path("incidents/<int:number>/acknowledge", acts.acknowledge, name="incident_acknowledge"),
     path("incidents/<int:number>/take-over", acts.take_over, name="incident_take_over"),
     path("incidents/<int:number>/mitigate", acts.mitigate, name="incident_mitigate"),
@@ -79,6 +87,8 @@ urlpatterns = [
     path("services/new", load.new, name="service_new"),
     path("services/new/lint", load.lint, name="service_lint"),
     path("services/<slug:slug>", services.service, name="service"),
+    path("services/<slug:slug>/signals", services.signals, name="service_signals"),
+    path("services/<slug:slug>/signals/<slug:name>.csv", services.csv, name="service_signal_csv"),
     path("services/<slug:slug>/changes", services.add_change, name="service_change"),
     path("evaluation-sets", sets.sets, name="evaluation_sets"),
     path("evaluation-sets/load", sets.load, name="evaluation_load"),

@@ -21,7 +21,7 @@ from incidents.models import Evidence, Incident
 from incidents.timeline import KINDS
 from runbooks.models import Run, Runbook
 from web.pages.exhibits import exhibit
-from web.pages.incidents import finding, forms, handover, knowing, people, similar
+from web.pages.incidents import finding, forms, handover, knowing, people, signals, similar
 from web.policy import PersonRequest, allow, visible
 
 # How many entries the first tab shows under the Now card.
@@ -68,8 +68,18 @@ def now_context(request: PersonRequest, incident: Incident) -> Context:
     }
 
 
+def own_signal_context(request: PersonRequest, incident: Incident) -> Context:
+    """The chart of the signal that the incident is about."""
+    return signals.signals_context(incident, only_own=True)
+
+
+def all_signals_context(request: PersonRequest, incident: Incident) -> Context:
+    """The charts of all signals of its service."""
+    return signals.signals_context(incident)
+
+
 def signals_context(request: PersonRequest, incident: Incident) -> Context:
-    """Alerts and changes; the charts join here."""
+    """Alerts and changes."""
     return {
         "incident": incident,
         "alert_counts": finding.alert_counts(incident),
@@ -191,9 +201,9 @@ def forms_context(incident: Incident) -> Context:
 Reader = Callable[[PersonRequest, Incident], Context]
 # What each tab shows; `head` is on all of them.
 TABS: dict[str, list[Reader]] = {
-    "now": [now_context, changes_context, beside_context, latest_context],
+    "now": [now_context, own_signal_context, changes_context, beside_context, latest_context],
     "timeline": [head_context, timeline_context],
-    "signals": [head_context, signals_context],
+    "signals": [head_context, all_signals_context, signals_context],
     "runs": [head_context, runs_context],
     "people": [head_context, people_context],
     "postmortem": [head_context, after_context],

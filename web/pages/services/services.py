@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.db.models import Count, Q
+from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
@@ -15,8 +15,11 @@ from catalog import changes as change_verbs
 from catalog.models import Change, Connection, Service
 from catalog.permissions import Permission
 from common import clock
+from common.errors import NotFound
 from incidents.models import Incident
 from web.pages.forms import UtcTime, faults_of
+from web.pages.services import overview
+from web.pages.signals import picture_csv
 from web.policy import PersonRequest, allow, team_object_or_404, visible
 
 
@@ -40,24 +43,26 @@ def find(request: PersonRequest, slug: str, permission: Permission = Permission.
 @allow(Permission.SEE)
 def services(request: PersonRequest) -> HttpResponse:
     """The list."""
-    going = Q(incidents__state__in=["open", "acknowledged", "mitigated"])
     rows = visible(Service.objects.select_related("team", "default_owner"), request.actor)
-    rows = rows.annotate(open_incidents=Count("incidents", filter=going, distinct=True))
-    return render(request, "services/listing.html", {"services": rows.order_by("tier", "slug")})
+    return render(request, "services/listing.html", {"lines": overview.lines(rows)})
 
 
 def _context(request: PersonRequest, found: Service, form: ChangeForm | None = None) -> dict[str, Any]:
-    signals = list(found.signals.select_related("connection"))
-    used = {signal.connection_id for signal in signals}
-    return {
-        "service": found,
-        "signals": signals,
-        "versions": list(found.versions.all()[:20]),
+    versions = list(found.versions.all()[:20])
+    return overview.signals_context(found, clock.now()) | {
+        "versions": versions,
+        "serving": next((row for row in versions if row.state == "serving"), None),
+        "has_canary": any(row.state == "canary" for row in versions),
         "changes": list(Change.objects.filter(Q(service=found) | Q(service=None, team=found.team))[:50]),
-        "connections": list(Connection.objects.filter(pk__in=used)),
-        "depends_on": list(visible(found.depends_on.all(), request.actor)),
-        "needed_by": list(visible(found.needed_by.all(), request.actor)),
+        "connections": list(Connection.objects.filter(signals__service=found).distinct()),
+        "depends_on": overview.neighbours(visible(found.depends_on.all(), request.actor)),
+        "needed_by": overview.neighbours(visible(found.needed_by.all(), request.actor)),
         "incidents": list(Incident.objects.filter(service=found).order_by("-number")[:10]),
+        "open_incidents": list(
+            Incident.objects.filter(service=found, state__in=overview.GOING).order_by("severity", "-number")
+        ),
+        "starters": overview.starters(found),
+        "evaluation_sets": overview.evaluation_sets(found),
         "change_form": form or ChangeForm(),
     }
 
@@ -66,6 +71,23 @@ def _context(request: PersonRequest, found: Service, form: ChangeForm | None = N
 def service(request: PersonRequest, slug: str) -> HttpResponse:
     """The page."""
     return render(request, "services/service.html", _context(request, find(request, slug)))
+
+
+@allow(Permission.SEE)
+def signals(request: PersonRequest, slug: str) -> HttpResponse:
+    """Fragment: the signals of the last hours."""
+    context = overview.signals_context(find(request, slug), clock.now())
+    return render(request, "services/_signals.html", context)
+
+
+@allow(Permission.SEE)
+def csv(request: PersonRequest, slug: str, name: str) -> HttpResponse:
+    """The kept points of one signal's last hours."""
+    found = find(request, slug)
+    picture = found.pictures.filter(key="", name=name).exclude(read_at=None).first()
+    if picture is None:
+        raise NotFound(f"Nothing was read of {name} of {slug}.", fix="The service's page names what was read.")
+    return picture_csv(picture, f"{slug}-{name}")
 
 
 @allow(Permission.RESPOND)

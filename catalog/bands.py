@@ -28,12 +28,19 @@ Reader = Callable[[datetime, datetime, float], list[tuple[float, float]]]
 
 
 def usual(
-    read: Reader, start: datetime, end: datetime, step: int, *, unusual: Sequence[tuple[datetime, datetime]] = ()
+    read: Reader,
+    start: datetime,
+    end: datetime,
+    step: int,
+    *,
+    unusual: Sequence[tuple[datetime, datetime]] = (),
+    calm: Sequence[float] = (),
 ) -> dict[str, Any]:
     """The band from `start` to an hour after `end`, with words that say how it was made; empty lists where none can be.
 
-    `unusual` are stretches of trouble; what lies in them is no example. Never raises: without a band there is still
-    the line, and the words say why.
+    `unusual` are stretches of trouble; what lies in them is no example. Where the source holds no three earlier days,
+    the six hours before the window stand in; where not even those, `calm`: the window's values from before its trouble.
+    Never raises: without a band there is still the line, and the words say why.
     """
     end += _AHEAD
     band: dict[str, Any] = {"start": start.timestamp(), "step": step * _EVERY, "for_step": step}
@@ -46,9 +53,12 @@ def usual(
             rows = [_row(points, band["start"] + place * step * _EVERY, step * _BESIDE) for place in range(count)]
             words = f"Band: 10 to 90 % of the same hours of {len(days)} earlier days"
         else:
-            before = _outside(read(start - _FALLBACK, start, step), unusual)
-            rows = [_range(sorted(value for _, value in before))] * count
-            words = f"Band: 10 to 90 % of the {_FALLBACK.seconds // 3600} h before; the source holds no 3 earlier days"
+            before = [value for _, value in _outside(read(start - _FALLBACK, start, step), unusual)]
+            of_them = f"the {_FALLBACK.seconds // 3600} h before; the source holds no 3 earlier days"
+            if len(before) < _MIN_POINTS:
+                before, of_them = list(calm), "what came before the onset; the source holds nothing older"
+            rows = [_range(sorted(before))] * count
+            words = f"Band: 10 to 90 % of {of_them}"
     except ConnectorError as error:
         return band | {"low": [], "mid": [], "high": [], "words": f"No band: {error.sentence}"[:300]}
     if not any(row[0] is not None for row in rows):

@@ -25,6 +25,8 @@ _MOST_POINTS = 300
 _STEPS = (15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 # The newest value is old when it is further back than this many steps (and scrapes).
 _STALE_STEPS = 3
+# As the checks' own gap between a window and its baseline.
+_GAP = timedelta(minutes=5)
 # How long one service may take in all, in seconds, and when another worker may take over from one that died.
 _LONGEST = 60.0
 _BUSY = timedelta(seconds=90)
@@ -43,6 +45,8 @@ class Window:
     start: datetime
     end: datetime
     unusual: Sequence[Times] = ()
+    # When the trouble began that the window shows; what came before it is an example of what is usual.
+    onset: datetime | None = None
 
 
 def take(service: Service, window: Window, *, now: datetime) -> list[Picture]:
@@ -141,12 +145,20 @@ def _read(picture: Picture, signal: Signal, window: Window, now: datetime, until
         before = dict(times_and_values(picture)) if same else {}
         values = on_grid(points, start, end, step, before)
         if _needs_band(picture, signal, start, end, step):
-            picture.band = bands.usual(source.line, start, end, step, unusual=window.unusual)
+            picture.band = bands.usual(
+                source.line, start, end, step, unusual=window.unusual, calm=_calm(points, window.onset)
+            )
         picture.start_at, picture.end_at, picture.step_seconds, picture.values = start, end, step, values
         picture.read_at = now
     picture.source, picture.query = signal.connection.slug, signal.query
     picture.unit, picture.worse = signal.unit, signal.worse
     picture.state, picture.fault = state, redact(fault)[:400]
+
+
+def _calm(points: list[tuple[float, float]], onset: datetime | None) -> list[float]:
+    """The finite values from before the trouble, without its last minutes: alerts fire after it began."""
+    until = (onset - _GAP).timestamp() if onset else 0.0
+    return [value for at, value in points if at <= until and math.isfinite(value)]
 
 
 def _needs_band(picture: Picture, signal: Signal, start: datetime, end: datetime, step: int) -> bool:

@@ -33,12 +33,17 @@ def window_of(incident: Incident, now: datetime) -> Window:
     over = incident.resolved_at or incident.closed_at
     end = min(now, over + AFTER) if over else now
     start = min(begin - BEFORE, end - BEFORE)
-    return Window(incident.key, start, end, _trouble(incident.service_id, start, without=incident))
+    return Window(incident.key, start, end, _trouble(incident.service_id, start, without=incident), begin)
 
 
 def last_hours_of(service: Service, now: datetime) -> Window:
-    """What a service's own pictures show."""
-    return Window("", now - LAST_HOURS, now, _trouble(service.pk, now - LAST_HOURS))
+    """What a service's own pictures show; the onset is that of the first incident that began meanwhile."""
+    start = now - LAST_HOURS
+    began = (
+        Incident.objects.filter(service=service, is_drill=False, started_at__gte=start).order_by("started_at").first()
+    )
+    onset = (began.onset_at or began.started_at) if began else None
+    return Window("", start, now, _trouble(service.pk, start), onset)
 
 
 def _trouble(

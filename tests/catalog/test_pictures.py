@@ -200,3 +200,13 @@ def test_old_pictures_are_thrown_away(prometheus: Fake) -> None:
     assert pictures.tidy(NOW + timedelta(days=6)) == 0
     assert pictures.tidy(NOW + timedelta(days=8)) == 1
     assert pictures.tidy(NOW + timedelta(days=401)) == 1
+
+
+def test_the_youngest_source_gives_what_came_before_the_onset(prometheus: Fake) -> None:
+    onset = NOW - timedelta(minutes=20)
+    prometheus.answers.line(
+        "q", lambda at: None if at < HOUR.start.timestamp() else 2.0 if at < onset.timestamp() else 9.0
+    )
+    band = taken(make_measured(prometheus.url), Window("INC-1", HOUR.start, HOUR.end, onset=onset)).band
+    assert bands.at(band, NOW.timestamp()) == (2.0, 2.0)
+    assert "what came before the onset; the source holds nothing older" in band["words"]

@@ -152,7 +152,7 @@
     const rows = Math.max(0, ...chart.marks.filter((mark) => mark.label).map((mark) => mark.row + 1));
     const narrow = figure.clientWidth <= 520;
     const top = [20, 24, 40][rows] || 20;
-    return { top, side: narrow ? 40 : 44, right: narrow ? 40 : 52, width: figure.clientWidth, height: heightOf(figure) + top + 24 };
+    return { top, side: narrow ? 40 : 44, right: narrow ? 48 : 60, width: figure.clientWidth, height: heightOf(figure) + top + 24 };
   }
 
   function build(figure, holder, told) {

@@ -71,10 +71,7 @@ def signals_context(service: Service, now: datetime) -> dict[str, Any]:
     kept = {picture.name: picture for picture in service.pictures.filter(key="")}
     reading = bool(bound) and pictures.ask_for_service(service, now)
     window = pictures.last_hours_of(service, now)
-    onsets = Incident.objects.filter(service=service, is_drill=False, started_at__gte=window.start)
-    newest = onsets.order_by("-started_at").first()
-    onset = (newest.onset_at or newest.started_at) if newest else None
-    marks = showing.marks_of(service, window.start, window.end, onset=onset)
+    marks = showing.marks_of(service, window.start, window.end, onset=window.onset)
     return {
         "service": service,
         "reading": reading,

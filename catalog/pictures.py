@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from django.db.models import Q
 
@@ -214,9 +215,10 @@ def times_and_values(picture: Picture) -> list[tuple[float, float | None]]:
     return [(first + place * picture.step_seconds, value) for place, value in enumerate(picture.values)]
 
 
-def newest(picture: Picture) -> tuple[float, float] | None:
-    """The last point that has a value."""
-    return next(((at, value) for at, value in reversed(times_and_values(picture)) if value is not None), None)
+def newest(picture: Picture, count: int = 1) -> list[tuple[float, float]]:
+    """The last points that have a value, oldest first."""
+    known = ((at, value) for at, value in reversed(times_and_values(picture)) if value is not None)
+    return list(islice(known, count))[::-1]
 
 
 def is_due(picture: Picture | None, *, now: datetime, seconds: float) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 from typing import Any
 
 from catalog.actors import Actor, person
-from catalog.models import Connection, Group, Membership, Service, Signal, Team, User
+from catalog.models import Connection, Group, Membership, Picture, Service, Signal, Team, User
 from common import clock
 from incidents.models import Incident
 
@@ -66,6 +67,36 @@ def make_signal(service: Service, name: str = "error_rate", query: str = "up", *
     """A signal of a service on the team's connection `prometheus`."""
     connection = fields.pop("connection", None) or make_connection(service.team, slug=f"prom-{next(_numbers)}")
     return Signal.objects.create(service=service, name=name, connection=connection, query=query, **fields)
+
+
+def make_picture(signal: Signal, *values: float | None, key: str = "", **fields: Any) -> Picture:
+    """What was read of a signal just now: these values, a minute apart, the last one now."""
+    now = clock.now().replace(second=0, microsecond=0)
+    values = values or (0.9, 0.91, 0.9, 0.8)
+    start = now - timedelta(minutes=len(values) - 1)
+    defaults: dict[str, Any] = {
+        "source": signal.connection.slug,
+        "query": signal.query,
+        "unit": signal.unit,
+        "worse": signal.worse,
+        "start_at": start,
+        "end_at": now,
+        "step_seconds": 60,
+        "values": list(values),
+        "band": {
+            "start": start.timestamp(),
+            "step": 240,
+            "for_step": 60,
+            "low": [0.88] * (len(values) // 4 + 2),
+            "mid": [0.9] * (len(values) // 4 + 2),
+            "high": [0.92] * (len(values) // 4 + 2),
+            "words": "Band: 10 to 90 % of the same hours of 7 earlier days.",
+        },
+        "state": "ok",
+        "read_at": clock.now(),
+        "tried_at": clock.now(),
+    }
+    return Picture.objects.create(service=signal.service, name=signal.name, key=key, **(defaults | fields))
 
 
 def make_incident(team: Team | None = None, service: Service | None = None, **fields: Any) -> Incident:

@@ -12,7 +12,7 @@ from django.test import Client
 
 from catalog import people
 from catalog.actors import ENGINE, person
-from catalog.models import Address, ApiToken, Change, Connection, Service, Team, User
+from catalog.models import Address, ApiToken, Change, Connection, Service, Signal, Team, User
 from common import clock
 from evaluations import sets
 from evaluations.models import EvaluationSet
@@ -21,7 +21,15 @@ from incidents.evidence import store
 from incidents.models import ActionItem, Alert, Delivery, Endpoint, Gate, Incident, Postmortem
 from runbooks import runs
 from runbooks.models import ApprovalRequest, Run, Runbook, StepRun
-from tests.factories import make_connection, make_incident, make_service, make_team, make_user
+from tests.factories import (
+    make_connection,
+    make_incident,
+    make_picture,
+    make_service,
+    make_signal,
+    make_team,
+    make_user,
+)
 from tests.factories_runbooks import make_runbook
 
 # Part of every visible text of a world: where it must not be seen, none of it may be.
@@ -36,6 +44,7 @@ class World:
     member: User
     service: Service
     connection: Connection
+    signal: Signal
     evaluation_set: EvaluationSet
     endpoint: Endpoint
     endpoint_token: str
@@ -79,7 +88,11 @@ def make_world(slug: str = f"{MARK}-team", *, mark: str = MARK) -> World:
     )
     incident = make_incident(team, service, title=f"{mark} incident")
     timeline.record(incident, kind="note", actor=person(member), text=f"{mark} note")
-    store(incident_id=incident.pk, kind="check", summary=f"{mark} evidence")
+    points = [[now.timestamp() - 60, 0.9], [now.timestamp(), 0.8]]
+    store(incident_id=incident.pk, kind="check", summary=f"{mark} evidence", result={"series": {"value": points}})
+    signal = make_signal(service, "accuracy", f"{mark}_query", connection=connection)
+    for key in ("", incident.key):
+        make_picture(signal, key=key)
     alert = Alert.objects.create(
         endpoint=endpoint,
         dedup_key=f"{mark} key",
@@ -144,6 +157,7 @@ def make_world(slug: str = f"{MARK}-team", *, mark: str = MARK) -> World:
         member=member,
         service=service,
         connection=connection,
+        signal=signal,
         evaluation_set=golden,
         endpoint=endpoint,
         endpoint_token=token,

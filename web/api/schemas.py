@@ -150,6 +150,33 @@ class Signal(Schema):
     worse: str
 
 
+class UsualBand(Schema):
+    """What is usual: low, middle and high at `start + n * step_seconds` (unix), null where the past says nothing."""
+
+    start: float
+    step_seconds: int
+    low: list[float | None]
+    middle: list[float | None]
+    high: list[float | None]
+    words: str
+
+
+class StoredSignal(Signal):
+    """A signal with what is kept of it. `points` are pairs of unix seconds and value, null where there is none."""
+
+    state: str | None = Field(
+        description="ok, stale, empty, not_a_number, many_series or failed, by the last attempt; null: none yet."
+    )
+    fault: str
+    read_at: datetime | None
+    tried_at: datetime | None
+    start_at: datetime | None
+    end_at: datetime | None
+    step_seconds: int | None
+    points: list[tuple[float, float | None]]
+    band: UsualBand | None
+
+
 class Version(Schema):
     """A version of a service's model."""
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from ninja import Field, Query, Router, Status
+from ninja import Field, Query, Router, Schema, Status
+from pydantic import ConfigDict
 
 from catalog import changes
 from catalog.models import Change, Service
 from catalog.permissions import Permission
 from common import clock
 from common.errors import Invalid
+from incidents import pictures
+from incidents.models import Incident
 from web.api import schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
 from web.policy import team_object_or_404, team_or_404, visible
@@ -27,6 +30,14 @@ class ServiceFilters(Page):
     """What the list of services may be narrowed to."""
 
     team: str = Field("", max_length=40)
+
+
+class SignalFilters(Schema):
+    """Which window: the service's last hours, or that of one of its incidents."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    incident: int | None = Field(None, ge=1)
 
 
 class ChangeFilters(Page):
@@ -66,6 +77,30 @@ def list_services(request: ApiRequest, filters: Query[ServiceFilters]) -> dict[s
 def get_service(request: ApiRequest, service: str) -> dict[str, Any]:
     """One service with its signals and versions."""
     return shapes.service(team_object_or_404(_ROWS.all(), request.actor, slug=service))
+
+
+@router.get(
+    "services/{slug:service}/signals",
+    auth=permits(Permission.SEE, SignalFilters),
+    response=schemas.Listed[schemas.StoredSignal],
+)
+def list_signals(request: ApiRequest, service: str, filters: Query[SignalFilters]) -> dict[str, Any]:
+    """The service's signals as last read: its last hours, or with `incident` the window of that incident.
+
+    Nothing is asked of their sources here. What is missing or old is asked of a worker; read again a little later.
+    """
+    found = team_object_or_404(Service.objects.select_related("team"), request.actor, slug=service)
+    now, key = clock.now(), ""
+    if filters.incident is not None:
+        incidents = Incident.objects.filter(service=found).select_related("service")
+        incident = team_object_or_404(incidents, request.actor, number=filters.incident)
+        key = incident.key
+        pictures.ask_for_incident(incident, now)
+    else:
+        pictures.ask_for_service(found, now)
+    kept = {picture.name: picture for picture in found.pictures.filter(key=key)}
+    rows = found.signals.select_related("connection")
+    return {"items": [shapes.signal(row, kept.get(row.name)) for row in rows], "next": None}
 
 
 @router.get("changes", auth=permits(Permission.SEE, ChangeFilters), response=schemas.Listed[schemas.Change])

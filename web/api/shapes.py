@@ -6,7 +6,8 @@ from typing import Any
 
 from django.conf import settings
 
-from catalog.models import Change, Service
+from catalog import pictures
+from catalog.models import Change, Picture, Service, Signal
 from evaluations.models import EvaluationSet
 from incidents import postmortem_sections
 from incidents.models import ActionItem, Alert, Delivery, Evidence, Incident, Postmortem, TimelineEntry
@@ -135,6 +136,37 @@ def service(row: Service) -> Shape:
             for v in row.versions.all()
         ],
         "url": link(f"/services/{row.slug}"),
+    }
+
+
+def signal(row: Signal, picture: Picture | None) -> Shape:
+    """A signal with what is kept of it: points and band; null where nothing was read yet."""
+    read = picture is not None and picture.read_at is not None
+    band = picture.band if picture is not None else {}
+    return {
+        "name": row.name,
+        "connection": row.connection.slug,
+        "query": row.query,
+        "unit": row.unit,
+        "worse": row.worse,
+        "state": picture.state or None if picture else None,
+        "fault": picture.fault if picture else "",
+        "read_at": picture.read_at if picture else None,
+        "tried_at": picture.tried_at if picture else None,
+        "start_at": picture.start_at if picture else None,
+        "end_at": picture.end_at if picture else None,
+        "step_seconds": picture.step_seconds if picture and read else None,
+        "points": [list(point) for point in pictures.times_and_values(picture)] if picture and read else [],
+        "band": {
+            "start": band["start"],
+            "step_seconds": band["step"],
+            "low": band["low"],
+            "middle": band["mid"],
+            "high": band["high"],
+            "words": band["words"],
+        }
+        if band
+        else None,
     }
 
 

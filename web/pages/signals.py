@@ -27,6 +27,8 @@ from web.pages.charts import Band, Mark
 _MARKS = 40
 # A picture that is being refreshed is not called old before this.
 OLD = timedelta(minutes=3)
+# How many of the newest values are held against the band, and how far out (in its widths) is far.
+_NEWEST, _FAR = 3, 0.5
 _NEVER_READ = "Nothing was read yet."
 
 
@@ -34,7 +36,7 @@ _NEVER_READ = "Nothing was read yet."
 class Standing:
     """The newest value against what is usual at its time of the day; `by` is the distance in widths of the band."""
 
-    # usual, worse, better, unknown
+    # usual, near (outside, but by little), worse, better, unknown
     word: str
     sentence: str
     by: float = 0.0
@@ -90,7 +92,7 @@ def shown(
     """Lay out one signal; it never raises. `is_over`: a picture of then, which is not expected to be of now."""
     name = picture.name if picture else signal.name if signal else ""
     chart = None if picture is None else _chart(picture, list(marks), id or f"signal-{name}", csv_url)
-    last = pictures.newest(picture) if picture else None
+    last = pictures.newest(picture) if picture else []
     read_at = picture.read_at if picture else None
     return Shown(
         name=name,
@@ -100,7 +102,7 @@ def shown(
         source=signal.connection.slug if signal else picture.source if picture else "",
         picture=picture,
         chart=chart,
-        value=chart_axes.short(last[1]) if last else "unknown",
+        value=chart_axes.short(last[-1][1]) if last else "unknown",
         standing=standing(picture),
         fault=picture.fault if picture and picture.tried_at else _NEVER_READ,
         state=picture.state if picture else "",
@@ -142,24 +144,32 @@ def band_of(picture: Picture) -> Band | None:
 
 
 def standing(picture: Picture | None) -> Standing:
-    """How the newest value lies against the band; unknown says why."""
-    last = pictures.newest(picture) if picture else None
-    if picture is None or last is None:
+    """How the newest values lie against the band; unknown says why.
+
+    A fifth of what is usual lies outside a band of 10 to 90 %, so one value beside it is no news: worse is where the
+    median of the newest three lies further out than half the band's width.
+    """
+    newest = pictures.newest(picture, _NEWEST) if picture else []
+    if picture is None or not newest:
         return Standing("unknown", "no value")
-    usual = bands.at(picture.band, last[0])
+    when, value = newest[-1][0], sorted(value for _, value in newest)[len(newest) // 2]
+    usual = bands.at(picture.band, when)
     if usual is None:
         return Standing("unknown", "what is usual is unknown")
     low, high = usual
     unit = f" {picture.unit}" if picture.unit else ""
     span = f"{chart_axes.short(low)} to {chart_axes.short(high)}{unit}"
-    if low <= last[1] <= high:
+    if low <= value <= high:
         return Standing("usual", f"as usual ({span})")
-    above = last[1] > high
+    above = value > high
     # A band of no width (a value that never moved) must not make every step away infinite.
     width = max(high - low, abs(high) * 0.01, 1e-9)
-    by = (last[1] - high if above else low - last[1]) / width
+    by = (value - high if above else low - value) / width
+    side = "above" if above else "below"
+    if by < _FAR:
+        return Standing("near", f"a little {side} what is usual ({span})", by)
     word = "worse" if above == (picture.worse == "up") else "better"
-    return Standing(word, f"{'above' if above else 'below'} what is usual ({span})", by)
+    return Standing(word, f"{side} what is usual ({span})", by)
 
 
 def marks_of(

@@ -59,7 +59,7 @@ def _line(service: Any, kept: list[Picture], serving: str, gravest: int | None) 
     worse = [pair for pair in known if pair[0].is_worse]
     standing, worst = max(worse, key=lambda pair: pair[0].by, default=(None, None))
     if standing is None:
-        usual = sum(found.word != "unknown" for found, _ in known)
+        usual = sum(found.word in ("usual", "near", "better") for found, _ in known)
         word = "usual" if known and usual == len(known) else "unknown"
         standing = showing.Standing(word, "")
     return Line(service, service.open_incidents, gravest, serving, worst, standing, service.bound, len(known))

@@ -19,6 +19,7 @@ from catalog.actors import Actor
 from catalog.permissions import Permission
 from common import clock
 from common.errors import Invalid
+from common.plain import plain
 from incidents import timeline
 from incidents.models import Evidence, ImpactFigure, Incident
 
@@ -128,13 +129,13 @@ def set_figure(
         raise Invalid(f"There is no impact figure {name[:40]!r}.", fix=f"Known: {', '.join(NAMES)}.")
     if basis not in BASES:
         raise Invalid(f"A figure is measured, an estimate or unknown, not {basis[:40]!r}.", fields={"basis": "unknown"})
-    reason, asked = " ".join(reason.split()), " ".join(asked.split())
+    reason, asked = (" ".join(str(plain(text)).split()) for text in (reason, asked))
     if basis == "unknown":
         value, evidence = None, None
         if not asked:
             raise Invalid("Say who was asked.", fields={"asked": "needed while it is unknown"})
     else:
-        value, asked = parsed(name, value), ""
+        value, asked = plain(parsed(name, value)), ""
         if not reason and (basis == "estimate" or evidence is None):
             raise Invalid("A reason is needed.", fields={"reason": "how do you know?"})
     with transaction.atomic():
@@ -143,9 +144,7 @@ def set_figure(
             permissions.require(actor, Permission.RESPOND, row.team)
         cited = Evidence.objects.filter(incident_id=row.pk, number=evidence).first() if evidence is not None else None
         if evidence is not None and cited is None:
-            raise Invalid(
-                f"{row.key} has no evidence E{evidence}.", fields={"evidence": f"none with number {evidence}"}
-            )
+            raise Invalid(f"{row.key} has no evidence E{evidence}.", fields={"evidence": "there is no such number"})
         kept: dict[str, Any] = {
             "value": value,
             "basis": basis,

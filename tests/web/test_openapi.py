@@ -17,6 +17,7 @@ from ninja import Schema
 
 from evaluations import sets
 from evaluations.models import EvaluationSet
+from incidents import impact
 from tests.factories_web import Program, World, make_world, problem, signed_in
 from tests.web.addresses import BODIES, Call, operations
 from web.api import api, schemas, shapes
@@ -69,6 +70,7 @@ def test_every_shape_has_exactly_the_fields_that_are_told(world: World) -> None:
         (shapes.alert, world.alert, schemas.Alert),
         (shapes.incident, world.incident, schemas.Incident),
         (shapes.entry, entry, schemas.Entry),
+        (shapes.impact_figure, impact.Figure("users"), schemas.ImpactFigure),
         (shapes.service, world.service, schemas.Service),
         (shapes.evaluation_set, sets.counted(EvaluationSet.objects.all()).get(), schemas.EvaluationSet),
         (shapes.change, world.change, schemas.Change),

@@ -11,7 +11,19 @@ from ninja.renderers import JSONRenderer
 from catalog.permissions import Permission
 from common.errors import DomainError
 from web import problems
-from web.api import acting, action_items, alerts, doors, evaluations, incidents, postmortems, runs, search, services
+from web.api import (
+    acting,
+    action_items,
+    alerts,
+    doors,
+    evaluations,
+    incidents,
+    marks,
+    postmortems,
+    runs,
+    search,
+    services,
+)
 from web.api.document import Api
 from web.policy import allow
 
@@ -26,7 +38,7 @@ api = Api(
     parser=doors.StrictParser(),
     renderer=JSONRenderer(),
 )
-for module in (alerts, incidents, acting, runs, postmortems, action_items, services, evaluations, search):
+for module in (alerts, incidents, marks, acting, runs, postmortems, action_items, services, evaluations, search):
     api.add_router("", module.router)
 
 

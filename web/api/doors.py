@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django.core import signing
@@ -26,7 +27,7 @@ from catalog import people
 from catalog.actors import Actor, person
 from catalog.models import User
 from catalog.permissions import NEVER_BY_TOKEN, SCOPES, Permission, scoped
-from common.errors import DomainError, Forbidden
+from common.errors import DomainError, Forbidden, Invalid
 from web import accounts, problems
 from web.policy import TEAMLESS, holds_anywhere
 
@@ -240,3 +241,12 @@ def listed(
     shown = found[: page.limit]
     last = getattr(shown[-1], key) if shown else None
     return {"items": [shape(row) for row in shown], "next": signing.dumps(last, salt=salt) if more else None}
+
+
+def aware(moment: datetime, field: str) -> datetime:
+    """A moment that says its zone; Invalid for one that does not."""
+    if moment.tzinfo is None:
+        raise Invalid(
+            f"`{field}` has no time zone.", fix="Write it as 2026-11-21T03:00:00Z.", fields={field: "No zone."}
+        )
+    return moment

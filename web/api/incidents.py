@@ -10,10 +10,10 @@ from ninja import Field, Query, Router, Status
 from catalog.models import Service
 from catalog.permissions import Permission
 from common.errors import Invalid
-from incidents import lifecycle
+from incidents import lifecycle, pins
 from incidents.models import Incident
 from web.api import schemas, shapes
-from web.api.doors import ApiRequest, Body, Page, listed, permits
+from web.api.doors import ApiRequest, Body, Page, aware, listed, permits
 from web.policy import team_object_or_404, team_or_404, visible
 
 router = Router(by_alias=True, tags=["incidents"])
@@ -113,7 +113,7 @@ def declare_incident(request: ApiRequest, body: NewIncident) -> Status[Any]:
         service=service,
         summary=body.summary,
         incident_type=body.type,
-        started_at=_aware(body.started_at, "started_at"),
+        started_at=body.started_at and aware(body.started_at, "started_at"),
     )
     return Status(201, _again(request, made.number))
 
@@ -129,7 +129,10 @@ def get_incident(request: ApiRequest, number: int) -> dict[str, Any]:
 )
 def get_timeline(request: ApiRequest, number: int, filters: Query[Page]) -> dict[str, Any]:
     """The timeline of an incident, oldest entry first."""
-    return listed(_one(request, number).timeline.all(), filters, shapes.entry, key="seq", newest_first=False)
+    incident = _one(request, number)
+    said = pins.overruled(incident)
+    rows = incident.timeline.all()
+    return listed(rows, filters, lambda row: shapes.entry(row, said), key="seq", newest_first=False)
 
 
 @router.post("incidents/{int:number}/acknowledge", auth=permits(Permission.RESPOND), response=schemas.Incident)
@@ -174,13 +177,5 @@ def set_severity(request: ApiRequest, number: int, body: Severity) -> dict[str, 
 def add_note(request: ApiRequest, number: int, body: Note) -> dict[str, Any]:
     """Write a note on the timeline."""
     incident = _one(request, number, Permission.RESPOND)
-    lifecycle.add_note(incident, text=body.text, actor=request.actor, at=_aware(body.at, "at"))
+    lifecycle.add_note(incident, text=body.text, actor=request.actor, at=body.at and aware(body.at, "at"))
     return _again(request, number)
-
-
-def _aware(moment: datetime | None, field: str) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
-        raise Invalid(
-            f"`{field}` has no time zone.", fix="Write it as 2026-11-21T03:00:00Z.", fields={field: "No zone."}
-        )
-    return moment

@@ -136,8 +136,23 @@ class Entry(Schema):
     data: dict[str, Any]
     evidence: list[str]
     pinned: bool
+    key_moment: bool
     supersedes: int | None
     hash: str
+
+
+class ImpactFigure(Schema):
+    """One figure of what users feel; `value` is a number, names, or `{micros, currency}` an hour."""
+
+    name: str
+    value: Any
+    words: str
+    basis: str
+    asked: str | None
+    reason: str
+    evidence: str | None
+    set_by: str | None
+    set_at: datetime | None
 
 
 class Signal(Schema):

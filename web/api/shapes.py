@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from catalog import pictures
 from catalog.models import Change, Picture, Service, Signal
 from evaluations.models import EvaluationSet
 from incidents import postmortem_sections
+from incidents.impact import Figure
 from incidents.models import ActionItem, Alert, Delivery, Evidence, Incident, Postmortem, TimelineEntry
 from runbooks import reading
 from runbooks.acting import Offer
@@ -98,8 +100,11 @@ def incident(row: Incident) -> Shape:
     }
 
 
-def entry(row: TimelineEntry) -> Shape:
-    """One entry of a timeline with the evidence it cites."""
+def entry(row: TimelineEntry, said: Mapping[int, bool] | None = None) -> Shape:
+    """One entry of a timeline with the evidence it cites; `said` is what people said of stars, by number of entry.
+
+    `pinned` is what was recorded and hashed, `key_moment` what counts.
+    """
     return {
         "seq": row.seq,
         "at": row.at,
@@ -111,8 +116,24 @@ def entry(row: TimelineEntry) -> Shape:
         "data": row.data,
         "evidence": [f"E{number}" for number in row.evidence],
         "pinned": row.pinned,
+        "key_moment": (said or {}).get(row.seq, row.pinned),
         "supersedes": row.supersedes,
         "hash": row.hash,
+    }
+
+
+def impact_figure(row: Figure) -> Shape:
+    """One figure of what users feel, and where it comes from."""
+    return {
+        "name": row.name,
+        "value": row.value,
+        "words": row.words,
+        "basis": row.basis,
+        "asked": row.asked or None,
+        "reason": row.reason,
+        "evidence": f"E{row.evidence}" if row.evidence else None,
+        "set_by": row.set_by or None,
+        "set_at": row.set_at,
     }
 
 

@@ -50,6 +50,11 @@ class ServiceForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.fields["service"] = service_field([team_id], required=True, empty="choose")
 
+    @property
+    def has_choice(self) -> bool:
+        """Whether the team has a service at all; without one there is nothing to bind to."""
+        return len(self.fields["service"].choices) > 1  # type: ignore[attr-defined]  # it is a ChoiceField
+
 
 class TimesForm(forms.Form):
     """When it really began, and how one knows."""

@@ -6,14 +6,15 @@ Six tabs, each with an address of its own. A tab is made of parts that keep them
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import render
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
-from catalog.models import Service
+from catalog import presence
 from catalog.permissions import Permission
 from common.errors import NotFound
 from incidents import impact
@@ -30,89 +31,103 @@ KEY = "key"
 Context = dict[str, Any]
 
 
-def act_now_url(incident: Incident) -> str:
-    """Where an action outside any run is chosen."""
-    try:
-        return reverse("act_now", args=[incident.number])
-    except NoReverseMatch:
-        return ""
+class Page:
+    """One request for one incident: what several parts of a tab need is read once."""
+
+    def __init__(self, request: PersonRequest, incident: Incident) -> None:
+        self.request, self.incident = request, incident
+
+    @cached_property
+    def run_lines(self) -> list[finding.RunLine]:
+        """The runs, the newest first."""
+        return finding.run_lines(self.incident)
+
+    @cached_property
+    def alert_counts(self) -> finding.AlertCounts:
+        """The alerts in figures."""
+        return finding.alert_counts(self.incident)
+
+    @cached_property
+    def demands(self) -> list[knowing.Demand]:
+        """What is asked, of whom."""
+        return knowing.demands(finding.asks_of(self.incident))
 
 
-def head_context(request: PersonRequest, incident: Incident) -> Context:
+def head_context(page: Page) -> Context:
     """The head of every tab, and the phone's action bar."""
     return {
-        "incident": incident,
-        "asks": knowing.demands(finding.asks_of(incident)),
-        "ended_at": finding.ended_at(incident),
-        "watching": [],
-        "act_now_url": act_now_url(incident) if incident.is_open else "",
+        "incident": page.incident,
+        "asks": page.demands,
+        "ended_at": finding.ended_at(page.incident),
+        "watching": presence.here("incident", str(page.incident.number), but=page.request.user),
+        "act_now_url": reverse("act_now", args=[page.incident.number]) if page.incident.is_open else "",
     }
 
 
-def now_context(request: PersonRequest, incident: Incident) -> Context:
+def now_context(page: Page) -> Context:
     """The Now card."""
-    runs = finding.run_lines(incident)
+    runs = page.run_lines
     diagnosis = finding.diagnosis_of(runs)
-    found = knowing.findings(incident, diagnosis)
+    found = knowing.findings(page.incident, diagnosis)
     causes = knowing.causes(diagnosis, found, runs)
-    alerts = finding.alert_counts(incident)
-    return head_context(request, incident) | {
+    alerts = page.alert_counts
+    return head_context(page) | {
         "run_lines": runs,
         "alert_counts": alerts,
-        "sentence": knowing.what_is_wrong(incident, found, alerts),
-        "figures": impact.figures(incident, found),
+        "sentence": knowing.what_is_wrong(page.incident, found, alerts),
+        "figures": impact.figures(page.incident, found),
         "causes": causes,
         "course": knowing.course(runs),
-        "upstreams": people.upstreams(incident) if causes.ranked and causes.named is None else [],
+        "upstreams": people.upstreams(page.incident) if causes.ranked and causes.named is None else [],
         "impact_form": forms.ImpactForm(),
     }
 
 
-def own_signal_context(request: PersonRequest, incident: Incident) -> Context:
+def own_signal_context(page: Page) -> Context:
     """The chart of the signal that the incident is about."""
-    return signals.signals_context(incident, only_own=True)
+    return signals.signals_context(page.incident, only_own=True)
 
 
-def all_signals_context(request: PersonRequest, incident: Incident) -> Context:
+def all_signals_context(page: Page) -> Context:
     """The charts of all signals of its service."""
-    return signals.signals_context(incident)
+    return signals.signals_context(page.incident)
 
 
-def signals_context(request: PersonRequest, incident: Incident) -> Context:
+def signals_context(page: Page) -> Context:
     """Alerts and changes."""
     return {
-        "incident": incident,
-        "alert_counts": finding.alert_counts(incident),
-        "alerts": finding.alert_lines(incident),
-        "changes": finding.change_lines(incident),
+        "incident": page.incident,
+        "alert_counts": page.alert_counts,
+        "alerts": finding.alert_lines(page.incident),
+        "changes": finding.change_lines(page.incident),
     }
 
 
-def changes_context(request: PersonRequest, incident: Incident) -> Context:
+def changes_context(page: Page) -> Context:
     """What was changed, ranked."""
-    return {"incident": incident, "changes": finding.change_lines(incident)}
+    return {"incident": page.incident, "changes": finding.change_lines(page.incident)}
 
 
-def runs_context(request: PersonRequest, incident: Incident) -> Context:
+def runs_context(page: Page) -> Context:
     """The runs, and what may be started."""
     return {
-        "incident": incident,
-        "run_lines": finding.run_lines(incident),
-        "asks": knowing.demands(finding.asks_of(incident)),
+        "incident": page.incident,
+        "run_lines": page.run_lines,
+        "asks": page.demands,
         "runbooks_to_start": list(
             # A run belongs to the team of its incident, and so does its runbook unless it is a shipped one.
             Runbook.objects.written()
-            .filter(Q(team=incident.team_id) | Q(team=None), enabled=True, deleted_at=None)
+            .filter(Q(team=page.incident.team_id) | Q(team=None), enabled=True, deleted_at=None)
             .exclude(current=None)
         ),
     }
 
 
-def people_context(request: PersonRequest, incident: Incident) -> Context:
+def people_context(page: Page) -> Context:
     """Who is on it, who was told, and the card for whoever takes over."""
-    known = now_context(request, incident)
+    known = now_context(page)
     card = handover.handover(
-        incident,
+        page.incident,
         known["sentence"],
         known["causes"],
         known["figures"],
@@ -121,84 +136,86 @@ def people_context(request: PersonRequest, incident: Incident) -> Context:
         known["asks"],
     )
     return {
-        "incident": incident,
+        "incident": page.incident,
         "watching": known["watching"],
-        "oncall": finding.oncall_of(incident),
-        "contacts": people.own_contacts(incident),
-        "upstreams": people.upstreams(incident),
-        "told": people.told(incident),
+        "oncall": finding.oncall_of(page.incident),
+        "contacts": people.own_contacts(page.incident),
+        "upstreams": people.upstreams(page.incident),
+        "told": people.told(page.incident),
         "handover": card,
-        "handover_text": card.text(incident),
+        "handover_text": card.text(page.incident),
     }
 
 
-def after_context(request: PersonRequest, incident: Incident) -> Context:
+def after_context(page: Page) -> Context:
     """What is left to do before it may be closed, and what is to be learnt."""
     return {
-        "incident": incident,
-        "gates": list(incident.gates.all()),
-        "postmortem": finding.postmortem_of(incident),
-        "action_items": list(incident.action_items.select_related("owner")),
-        "similar": similar.similar(incident),
+        "incident": page.incident,
+        "gates": list(page.incident.gates.all()),
+        "postmortem": finding.postmortem_of(page.incident),
+        "action_items": list(page.incident.action_items.select_related("owner")),
+        "similar": similar.similar(page.incident),
     }
 
 
-def beside_context(request: PersonRequest, incident: Incident) -> Context:
+def beside_context(page: Page) -> Context:
     """The column beside the Now card: the other tabs in short."""
     return {
-        "incident": incident,
-        "run_lines": finding.run_lines(incident),
-        "alert_counts": finding.alert_counts(incident),
-        "told": people.told(incident, most=5),
-        "gates": list(incident.gates.all()),
-        "postmortem": finding.postmortem_of(incident),
-        "similar": similar.similar(incident),
+        "incident": page.incident,
+        "run_lines": page.run_lines,
+        "alert_counts": page.alert_counts,
+        "told": people.told(page.incident, most=5),
+        "gates": list(page.incident.gates.all()),
+        "postmortem": finding.postmortem_of(page.incident),
+        "similar": similar.similar(page.incident),
     }
 
 
-def timeline_context(request: PersonRequest, incident: Incident, *, latest: bool = False) -> Context:
+def timeline_context(page: Page, *, latest: bool = False) -> Context:
     """The timeline, filtered by kind or by star where the address says so; `latest` is the short one of the first tab.
 
     A correction that is not among the rows shown marks nothing: what it replaces is older than all of them then.
     """
-    asked = request.GET.get("kind", "")
+    asked = page.request.GET.get("kind", "")
     chosen = asked if asked in KINDS or asked == KEY else ""
     kinds = {chosen} if chosen in KINDS else None
-    most = LATEST if latest else None if "all" in request.GET else finding.ENTRIES
-    rows = finding.rows_of_timeline(incident, kinds, only_key=chosen == KEY, most=most)
-    present = set(incident.timeline.order_by().values_list("kind", flat=True).distinct())
+    most = LATEST if latest else None if "all" in page.request.GET else finding.ENTRIES
+    rows = finding.rows_of_timeline(page.incident, kinds, only_key=chosen == KEY, most=most)
+    # The short one has no filters.
+    all_kinds = page.incident.timeline.order_by().values_list("kind", flat=True).distinct()
+    present = set() if latest else set(all_kinds)
     return {
-        "incident": incident,
+        "incident": page.incident,
         "rows": rows,
         "latest": latest,
         "kind": chosen,
         "kinds": [kind for kind in KINDS if kind in present or kind == chosen],
         "superseded": {row.entry.supersedes for row in rows if row.entry.supersedes is not None},
-        "hidden": max(0, incident.last_seq - len(rows)) if not chosen else 0,
+        "hidden": max(0, page.incident.last_seq - len(rows)) if not chosen else 0,
         "time_form": forms.NoteTimeForm(),
         "corrects": 0,
     }
 
 
-def latest_context(request: PersonRequest, incident: Incident) -> Context:
+def latest_context(page: Page) -> Context:
     """The newest entries, under the Now card."""
-    return timeline_context(request, incident, latest=True)
+    return timeline_context(page, latest=True)
 
 
 def forms_context(incident: Incident) -> Context:
     """The small forms, empty."""
-    services = Service.objects.filter(team=incident.team_id)
+    service_form = forms.ServiceForm(team_id=incident.team_id)
     return {
         "note_form": forms.NoteForm(),
         "remark_form": forms.RemarkForm(),
         "reason_form": forms.ReasonForm(),
         "severity_form": forms.SeverityForm(initial={"severity": incident.severity}),
-        "service_form": forms.ServiceForm(team_id=incident.team_id) if services.exists() else None,
+        "service_form": service_form if service_form.has_choice else None,
         "times_form": forms.TimesForm(initial={"started_at": incident.started_at}),
     }
 
 
-Reader = Callable[[PersonRequest, Incident], Context]
+Reader = Callable[[Page], Context]
 # What each tab shows; `head` is on all of them.
 TABS: dict[str, list[Reader]] = {
     "now": [now_context, own_signal_context, changes_context, beside_context, latest_context],
@@ -226,8 +243,9 @@ PARTS: dict[str, Reader] = {
 def shown(request: PersonRequest, incident: Incident, tab: str = "now", **changed: Any) -> HttpResponse:
     """A tab of the page; `changed` replaces a form that has faults, and the answer is then 422."""
     context: Context = {"tab": tab}
+    page = Page(request, incident)
     for reader in TABS[tab]:
-        context |= reader(request, incident)
+        context |= reader(page)
     context |= forms_context(incident) | changed
     return render(request, f"incidents/{tab}.html", context, status=422 if changed else 200)
 
@@ -250,7 +268,7 @@ def part(request: PersonRequest, number: int, part: str) -> HttpResponse:
     found = finding.find(request, number)
     if part not in PARTS:
         raise NotFound("There is no such part of an incident's page.", fix=f"Known: {', '.join(PARTS)}.")
-    return render(request, f"incidents/parts/{part}.html", PARTS[part](request, found))
+    return render(request, f"incidents/parts/{part}.html", PARTS[part](Page(request, found)))
 
 
 @allow(Permission.SEE)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from django import forms
 from django.http import HttpResponse
@@ -15,13 +16,13 @@ from django.views.decorators.http import require_POST
 from catalog import permissions
 from catalog.permissions import Permission
 from common import clock
-from common.errors import Invalid
+from common.errors import Conflict
 from incidents.models import Evidence
 from runbooks import approvals as verbs
 from runbooks import principals, reading, repeating
-from runbooks.models import ApprovalRequest, Effect
-from runbooks.steps import ActionStep
+from runbooks.models import ApprovalRequest, Effect, Run, StepRun
 from web.pages import exhibits, words
+from web.pages.approvals import facts
 from web.pages.forms import faults_of
 from web.policy import (
     PersonRequest,
@@ -32,15 +33,6 @@ from web.policy import (
 )
 
 WHY_LINES = 3
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of what happens after the decision."""
-
-    word: str
-    at: Any
-    done: bool
 
 
 class ApproveForm(forms.Form):
@@ -98,88 +90,154 @@ def target_of(row: ApprovalRequest) -> str:
     return run.service.slug if run.service else run.runbook.slug
 
 
-def context_of(request: PersonRequest, row: ApprovalRequest, **changed: forms.Form) -> dict[str, Any]:
-    """Everything the page shows; `changed` replaces a form that has faults."""
+def context_of(request: PersonRequest, row: ApprovalRequest, **changed: Any) -> dict[str, Any]:
+    """Everything the page shows; `changed` replaces a form that has faults, or says what came in between."""
     step, run = row.step_run, row.step_run.run
-    definition = reading.step_of(run, step)
     now = clock.now()
-    rechecks = list(definition.step.recheck) if isinstance(definition.step, ActionStep) else []
-    checks = list(run.steps.filter(step__in=rechecks)) if rechecks else []
-    problems = list(
-        Evidence.objects.filter(run_id=run.pk, kind="check", verdict="fail").order_by("-id")[: WHY_LINES * 2]
-    )
-    top = next((r for r in run.diagnosis.get("ranked", []) if r.get("id") == run.diagnosis.get("top")), None)
-    if top:
-        cited = [line["step"] for line in top.get("lines", []) if line.get("points", 0) > 0]
-        problems = [item for item in problems if item.step in cited] or problems
-    asked = principals.people(row.principals, team=run.team)
     total = (row.due_at - row.requested_at).total_seconds()
     left = max(0.0, (row.due_at - now).total_seconds())
-    before, after = row.preview.get("before"), row.preview.get("after")
-    before, after = (value if isinstance(value, dict) else {} for value in (before, after))
+    is_open = row.state == "open" and left > 0
     effect = Effect.objects.filter(step_run=step, generation=row.generation).first()
-    target = target_of(row)
-    mine = row.decisions.filter(user_id=request.user.pk).first()
-    may_decide = permissions.can(request.actor, Permission.APPROVE, run.team)
-    may_decide = may_decide and principals.is_among(request.actor, row.principals, team=run.team)
+    top = next((r for r in run.diagnosis.get("ranked", []) if r.get("id") == run.diagnosis.get("top")), None)
     return {
         "request_row": row,
         "step": step,
         "run": run,
         "incident": run.incident,
-        "definition": definition,
-        "risk": definition.risk,
+        "risk": reading.step_of(run, step).risk,
         "sentence": str(row.preview.get("sentence") or step.name),
-        "lines": [line for line in row.preview.get("lines", []) if isinstance(line, list | tuple) and len(line) == 2],
-        "warnings": row.preview.get("warnings", []),
-        # What the other side alone can tell afterwards, such as the flag's next version, is no part of the choice.
-        "differences": [(key, before.get(key), after[key]) for key in after if before.get(key) != after[key]],
-        "params": sorted((step.params or {}).items()),
-        "why": [exhibits.exhibit(item, run.incident) for item in problems[:WHY_LINES]],
-        "top": top,
-        "checks": [(check, words.step_face(check)) for check in checks],
-        "asked": asked,
-        "decisions": list(row.decisions.all()),
-        "mine": mine,
         "left": left,
         "share_left": round(100 * left / total) if total else 0,
-        "is_open": row.state == "open" and left > 0,
-        "may_decide": may_decide,
-        "may_break": permissions.can(request.actor, Permission.BREAK_GLASS, run.team)
-        and (mine is None or (mine.approve and not mine.break_glass)),
-        "needs_proof": approval_needs_proof(request),
-        "approve_form": ApproveForm(initial={"digest": row.digest}, target=target),
-        "reject_form": RejectForm(initial={"digest": row.digest}, auto_id="reject_%s"),
-        "break_form": BreakGlassForm(initial={"digest": row.digest}, target=target, auto_id="break_%s"),
-        "stages": _stages(row, effect),
+        "is_open": is_open,
+        # Its time is over although the ticker has not come to it yet: it can be answered no more.
+        "state": "expired" if row.state == "open" and not is_open else row.state,
+        "top": top,
+        "why": [exhibits.exhibit(item, run.incident) for item in _why(run, top)],
+        "if_you_do": facts.if_you_do(row),
+        "if_you_do_not": facts.if_you_do_not(row),
+        "checked": facts.checked(row),
         "effect": effect,
         "effect_word": words.effect_word(effect) if effect else "",
-        "step_face": words.step_face(step),
-        "newer": ApprovalRequest.objects.filter(step_run=step, state="open").exclude(pk=row.pk).first(),
-        "can_ask_again": run.is_open
-        and row.state == "expired"
-        and ((step.state == "blocked" and step.blocked_on == "ask") or step.state == "settled"),
+        "notice": "",
+        **_shown_change(row),
+        **_who(request, row),
+        **_afterwards(row, effect, now),
+        **_ways(row),
+        **_forms(request, row),
         **changed,
     }
 
 
-def _stages(row: ApprovalRequest, effect: Effect | None) -> list[Stage]:
-    if row.state != "approved":
+def _shown_change(row: ApprovalRequest) -> dict[str, Any]:
+    before, after = row.preview.get("before"), row.preview.get("after")
+    before, after = (value if isinstance(value, dict) else {} for value in (before, after))
+    return {
+        "lines": [line for line in row.preview.get("lines", []) if isinstance(line, list | tuple) and len(line) == 2],
+        "warnings": row.preview.get("warnings", []),
+        # What the other side alone can tell afterwards, such as the flag's next version, is no part of the choice.
+        "differences": [(key, before.get(key), after[key]) for key in after if before.get(key) != after[key]],
+        "params": sorted((row.step_run.params or {}).items()),
+    }
+
+
+def _who(request: PersonRequest, row: ApprovalRequest) -> dict[str, Any]:
+    """The people asked, what they said, who comes next, and what the reader may do."""
+    run = row.step_run.run
+    decisions = list(row.decisions.all())
+    mine = next((decision for decision in decisions if decision.user_id == request.user.pk), None)
+    may_decide = permissions.can(request.actor, Permission.APPROVE, run.team)
+    return {
+        "asked": principals.people(row.principals, team=run.team),
+        "decisions": decisions,
+        "given": sum(decision.approve for decision in decisions),
+        "escalations": facts.escalations(row),
+        "mine": mine,
+        "may_decide": may_decide and principals.is_among(request.actor, row.principals, team=run.team),
+        "may_break": permissions.can(request.actor, Permission.BREAK_GLASS, run.team)
+        and (mine is None or (mine.approve and not mine.break_glass)),
+        "needs_proof": approval_needs_proof(request),
+    }
+
+
+def _afterwards(row: ApprovalRequest, effect: Effect | None, now: datetime) -> dict[str, Any]:
+    """The five-minute clock with its stages, and what others found after a person's act."""
+    stages = facts.stages(row, effect)
+    until = row.closed_at + facts.CLOCK if row.closed_at else None
+    return {
+        "stages": stages,
+        "reached": next((stage for stage in reversed(stages) if stage.done), None),
+        "next_stage": next((stage for stage in stages if not stage.done), None),
+        "clock_until": until,
+        "clock_left": max(0.0, (until - now).total_seconds()) if until else 0.0,
+        "since_act": _since(row.step_run.run, effect),
+    }
+
+
+def _ways(row: ApprovalRequest) -> dict[str, Any]:
+    """Where one can go from here: the newer request, asking again, the same by Act now, the way back."""
+    step, run = row.step_run, row.step_run.run
+    how, back = facts.undo(row)
+    given = "".join(f"&in-{name}={quote(str(value))}" for name, value in (step.params or {}).items())
+    rests_on = repeating.speaks_for(run, step)
+    return {
+        "undo_how": how,
+        "undo_url": _act_url(row, f"&{back}") if back else "",
+        "act_url": _act_url(row, given),
+        "newer": ApprovalRequest.objects.filter(step_run=step, state="open").exclude(pk=row.pk).first(),
+        "is_asked_anew": step.generation > row.generation and not step.is_terminal,
+        "can_ask_again": repeating.may_ask_again(run, step, row) and step.generation == row.generation,
+        "again_checks": list(run.steps.filter(step__in=rests_on, kind="check").values_list("name", flat=True)),
+    }
+
+
+def _forms(request: PersonRequest, row: ApprovalRequest) -> dict[str, forms.Form]:
+    begun, target = {"digest": row.digest}, target_of(row)
+    return {
+        "approve_form": ApproveForm(initial=begun, target=target),
+        "reject_form": RejectForm(initial=begun, auto_id="reject_%s"),
+        "break_form": BreakGlassForm(initial=begun, target=target, auto_id="break_%s"),
+    }
+
+
+def _why(run: Run, top: dict[str, Any] | None) -> list[Evidence]:
+    """The problems that speak for the cause, newest first; without a cause all problems that were found."""
+    problems = list(Evidence.objects.filter(run_id=run.pk, kind="check", verdict="fail").order_by("-id")[:50])
+    if top:
+        cited = [line["step"] for line in top.get("lines", []) if line.get("points", 0) > 0]
+        problems = [item for item in problems if item.step in cited] or problems
+    newest: dict[str, Evidence] = {}
+    for item in problems:
+        newest.setdefault(item.step, item)
+    return list(newest.values())[:WHY_LINES]
+
+
+def _act_url(row: ApprovalRequest, given: str) -> str:
+    """Act now on the incident, with this action chosen."""
+    incident = row.step_run.run.incident
+    return f"{reverse('act_now', args=[incident.number])}?action={row.step_run.provider}{given}" if incident else ""
+
+
+def _since(run: Run, effect: Effect | None) -> list[tuple[StepRun, words.Face]]:
+    """What other runs of the incident found after a change that a person made beside them."""
+    if not run.is_act or effect is None or effect.ended_at is None or run.incident_id is None:
         return []
-    confirmed = effect is not None and effect.state == "confirmed"
-    return [
-        Stage("recorded", row.closed_at, done=True),
-        Stage("sent", effect.sent_at if effect else None, done=bool(effect and effect.sent_at)),
-        Stage("confirmed", effect.ended_at if effect and confirmed else None, done=confirmed),
-    ]
+    rows = StepRun.objects.filter(
+        run__incident=run.incident_id, kind="check", state="settled", settled_at__gt=effect.ended_at
+    ).exclude(run=run.pk)
+    return [(step, words.step_face(step)) for step in rows.order_by("settled_at")[:10]]
 
 
-class faults_of_invalid_only(faults_of):  # noqa: N801  reads as a phrase
-    """A changed digest or a second click is a Conflict of the whole page, not a fault of the form."""
+class decided(faults_of):  # noqa: N801  reads as a phrase
+    """A block in which somebody decides: Invalid becomes a fault of the form, Conflict a notice of the whole page."""
+
+    conflict = ""
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        """Take Invalid alone."""
-        return isinstance(error, Invalid) and super().__exit__(kind, error, trace)
+        """Take both; everything else goes on to the middleware."""
+        if isinstance(error, Conflict):
+            self.conflict = f"{error.sentence} {error.fix}"
+            return True
+        return super().__exit__(kind, error, trace)
 
 
 @allow(Permission.SEE)
@@ -189,11 +247,23 @@ def approval(request: PersonRequest, uuid: object) -> HttpResponseBase:
     if request.method != "POST":
         return render(request, "approvals/approval.html", context_of(request, row))
     decision = request.POST.get("decision", "")
+    if decision not in ("approve", "reject", "break_glass"):
+        return _shown(request, row, "Nothing was decided. Press one of the buttons: approve or reject.", status=422)
+    said = row.decisions.filter(user_id=request.user.pk).first()
+    if said is not None and decision == ("approve" if said.approve else "reject"):
+        # A second tap of the same person for the same: the first result is what there is to show.
+        return redirect("approval", uuid=row.uuid)
     if decision == "reject":
         return _reject(request, row)
-    if decision not in ("approve", "break_glass"):
-        raise Invalid("Nothing was decided.", fix="Press one of the buttons: approve or reject.")
     return _approve(request, row, breaking=decision == "break_glass")
+
+
+def _shown(
+    request: PersonRequest, row: ApprovalRequest, notice: str = "", *, status: int, **changed: Any
+) -> HttpResponse:
+    """The page as things stand now, with what came in between or a form that has faults; never a dead end."""
+    context = context_of(request, find(request, row.uuid), notice=notice, **changed)
+    return render(request, "approvals/approval.html", context, status=status)
 
 
 def _approve(request: PersonRequest, row: ApprovalRequest, *, breaking: bool) -> HttpResponseBase:
@@ -210,7 +280,8 @@ def _approve(request: PersonRequest, row: ApprovalRequest, *, breaking: bool) ->
     )
     if form.is_valid():
         said = form.cleaned_data
-        with faults_of_invalid_only(form):
+        answer = decided(form)
+        with answer:
             verbs.approve(
                 row.step_run,
                 digest=said["digest"],
@@ -220,15 +291,18 @@ def _approve(request: PersonRequest, row: ApprovalRequest, *, breaking: bool) ->
                 reason=said.get("break_reason", ""),
             )
             return redirect("approval", uuid=row.uuid)
-    context = context_of(request, row, **{"break_form" if breaking else "approve_form": form})
-    return render(request, "approvals/approval.html", context, status=422)
+        if answer.conflict:
+            return _shown(request, row, answer.conflict, status=409)
+    faulty: dict[str, Any] = {"break_form" if breaking else "approve_form": form}
+    return _shown(request, row, status=422, **faulty)
 
 
 def _reject(request: PersonRequest, row: ApprovalRequest) -> HttpResponse:
     """No, with a reason."""
     form = RejectForm(request.POST, auto_id="reject_%s")
     if form.is_valid():
-        with faults_of_invalid_only(form):
+        answer = decided(form)
+        with answer:
             verbs.reject(
                 row.step_run,
                 digest=form.cleaned_data["digest"],
@@ -236,14 +310,20 @@ def _reject(request: PersonRequest, row: ApprovalRequest) -> HttpResponse:
                 reason=form.cleaned_data["reason"],
             )
             return redirect("approval", uuid=row.uuid)
-    return render(request, "approvals/approval.html", context_of(request, row, reject_form=form), status=422)
+        if answer.conflict:
+            return _shown(request, row, answer.conflict, status=409)
+    return _shown(request, row, status=422, reject_form=form)
 
 
 @allow(Permission.ANSWER)
 @require_POST
 def ask_again(request: PersonRequest, uuid: object) -> HttpResponse:
-    """Expired is not dead: the action is read anew and asked anew."""
+    """Expired is not dead: what it rests on is checked again, then it is read and asked anew."""
     row = find(request, uuid, Permission.ANSWER)
-    step = row.step_run
-    repeating.ask_again(step, actor=request.actor)
-    return redirect("run", uuid=step.run.uuid)
+    answer = decided(forms.Form({}))
+    with answer:
+        repeating.ask_again(row.step_run, actor=request.actor)
+    if answer.conflict:
+        return _shown(request, row, answer.conflict, status=409)
+    newest = ApprovalRequest.objects.filter(step_run=row.step_run, state="open").first()
+    return redirect("approval", uuid=(newest or row).uuid)

@@ -90,6 +90,7 @@ def _field(name: str, schema: dict[str, Any], choices: list[tuple[str, str]], *,
             initial=default,
             widget=forms.Textarea(attrs={"rows": 4}),
         )
+    field.label = name.replace("_", " ").capitalize()
     return field
 
 

@@ -164,7 +164,9 @@ def checked(row: ApprovalRequest) -> list[Fact]:
     facts = []
     for check in run.steps.filter(kind="check", step__in=repeating.speaks_for(run, step)):
         look = words.step_face(check)
-        facts.append(Fact(check.name, check.summary or None, check.settled_at, look.glyph, look.word))
+        # What it found stands under Why where it found a problem.
+        said = "" if check.verdict == "fail" else check.summary
+        facts.append(Fact(check.name, said, check.settled_at, look.glyph, look.word))
     target = target_version(row)
     if target is not None:
         facts += [_ready(target), _evaluated(target), _served(target, row.requested_at)]

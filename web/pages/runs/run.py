@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,36 +11,13 @@ from django.shortcuts import render
 
 from catalog.permissions import Permission
 from common import clock
-from common.expressions import ExpressionError
-from runbooks import reading
-from runbooks.definitions import Definition
-from runbooks.models import PHASES, ApprovalRequest, Attempt, Effect, Revision, Run, StepRun
-from runbooks.steps import ManualStep
-from web.pages import exhibits, words
-from web.pages.answering import manual_form
+from runbooks import verdicts
+from runbooks.models import KEY_HOLDING_STATES, PHASES, Lock, Revision, Run, StepRun
+from web.pages import words
 from web.pages.incidents.finding import counts
+from web.pages.runs.rows import StepRow
+from web.pages.runs.rows import rows as step_rows
 from web.policy import PersonRequest, allow, team_object_or_404
-
-
-@dataclass(frozen=True)
-class StepRow:
-    """One step as the page shows it."""
-
-    step: StepRun
-    face: words.Face
-    doc: str
-    instruction: str
-    exhibit: exhibits.Exhibit | None
-    attempts: list[Attempt]
-    effects: list[tuple[Effect, str]]
-    approval: ApprovalRequest | None
-    approvals: list[ApprovalRequest]
-    form: forms.Form | None
-    took: float | None
-    params: str
-    waits: bool
-    may_skip: bool
-    may_rerun: bool
 
 
 @dataclass(frozen=True)
@@ -71,71 +47,11 @@ def find_step(request: PersonRequest, uuid: object, step: str, item: int, permis
     )
 
 
-def _definitions(run: Run) -> dict[str, Definition]:
-    """Each step's definition from the pinned revision, by id."""
-    return {definition.id: definition for definition in reading.spec_of(run).definitions}
-
-
-def _instruction(definition: Definition | None, context: dict[str, Any]) -> str:
-    """What a manual step asks for, with its values; the plain text where a value is not there yet."""
-    if definition is None or not isinstance(definition.step, ManualStep):
-        return ""
-    try:
-        return definition.render_manual(context)
-    except ExpressionError:
-        return definition.step.manual
-
-
-def _rows(run: Run, steps: list[StepRun], typed: dict[str, forms.Form]) -> list[StepRow]:
-    definitions = _definitions(run)
-    context = reading.names(run, steps, clock.now())
-    cards = exhibits.exhibits_by_id([step.evidence_id for step in steps if step.evidence_id], run.incident)
-    attempts: dict[int, list[Attempt]] = {}
-    for attempt in Attempt.objects.filter(step_run__in=steps):
-        attempts.setdefault(attempt.step_run_id, []).append(attempt)
-    effects: dict[int, list[Effect]] = {}
-    for effect in Effect.objects.filter(step_run__in=steps):
-        effects.setdefault(effect.step_run_id, []).append(effect)
-    requests: dict[int, list[ApprovalRequest]] = {}
-    for request in ApprovalRequest.objects.filter(step_run__in=steps).prefetch_related("decisions"):
-        requests.setdefault(request.step_run_id, []).append(request)
-    rows = []
-    for step in steps:
-        definition = definitions.get(step.step)
-        asked = requests.get(step.pk, [])
-        waits = step.state == "unknown" or (step.state == "blocked" and step.blocked_on in ("approval", "human", "ask"))
-        needs_form = step.state == "blocked" and step.blocked_on == "human"
-        rows.append(
-            StepRow(
-                step=step,
-                face=words.step_face(step),
-                doc=str(definition.step.doc or "") if definition else "",
-                instruction=_instruction(definition, context),
-                exhibit=cards.get(step.evidence_id or 0),
-                attempts=attempts.get(step.pk, []),
-                effects=[(effect, words.effect_word(effect)) for effect in effects.get(step.pk, [])],
-                approval=next((row for row in asked if row.state == "open"), None),
-                approvals=asked,
-                form=typed.get(f"{step.step}-{step.item}")
-                or (manual_form(definition.fields) if needs_form and definition else None),
-                took=(step.settled_at - step.started_at).total_seconds()
-                if step.settled_at and step.started_at
-                else None,
-                params=json.dumps(step.params, indent=2, ensure_ascii=False, default=str) if step.params else "",
-                waits=waits,
-                may_skip=run.is_open and step.state in ("pending", "sleeping", "blocked"),
-                may_rerun=run.state == "active"
-                and step.phase == run.phase
-                and ((step.state == "settled" and step.kind != "action") or step.blocked_on == "ask"),
-            )
-        )
-    return rows
-
-
 def context_of(run: Run, typed: dict[str, forms.Form] | None = None) -> dict[str, Any]:
     """Everything the page shows; `typed` are answer forms with faults, by step and item."""
     steps = list(run.steps.all())
-    rows = _rows(run, steps, typed or {})
+    now = clock.now()
+    rows = step_rows(run, steps, typed or {}, now)
     names = [*PHASES, *sorted({step.phase for step in steps} - set(PHASES))]
     phases = []
     for name in names:
@@ -146,7 +62,7 @@ def context_of(run: Run, typed: dict[str, forms.Form] | None = None) -> dict[str
             Phase(
                 name=name,
                 word=words.PHASES.get(name, name),
-                verdict=str(run.phase_verdicts.get(name, "")),
+                verdict=_verdict(run, name, mine),
                 counts=counts([row.step for row in mine]),
                 rows=mine,
                 total=len(mine),
@@ -164,9 +80,48 @@ def context_of(run: Run, typed: dict[str, forms.Form] | None = None) -> dict[str
         "top": run.diagnosis.get("top", ""),
         "names_of_steps": names_of_steps,
         "newest": newest,
-        "inputs": [(name, value, run.input_sources.get(name, "")) for name, value in run.inputs.items()],
+        "inputs": [(name, value, _source(run.input_sources.get(name, ""))) for name, value in run.inputs.items()],
         "events": list(run.events.order_by("-seq")[:100]),
+        "locks": list(Lock.objects.filter(step_run__run=run).select_related("step_run")),
+        "blocked_by": _blocked_by(rows),
+        "line": {waiting.run.pk: waiting for row in rows if row.lock for waiting in row.line}.values(),
+        "queue": _queue(run),
+        "holder": _holder(run),
+        "open_steps": sum(not step.is_terminal for step in steps),
     }
+
+
+def _verdict(run: Run, name: str, rows: list[StepRow]) -> str:
+    """The worst verdict of a phase once all of it has ended: as of now, also after a check was asked again."""
+    if not rows or not all(row.step.is_terminal for row in rows):
+        return "" if rows else str(run.phase_verdicts.get(name, ""))
+    return verdicts.worst([row.step.verdict for row in rows if row.step.state == "settled"])
+
+
+def _source(word: str) -> str:
+    """Where an input came from, in words."""
+    return {"form": "given by hand", "default": "the runbook's default", "": ""}.get(word, f"from {word}")
+
+
+def _blocked_by(rows: list[StepRow]) -> list[StepRow]:
+    """Steps of this run that wait for a lock which another run holds."""
+    return [row for row in rows if row.step.blocked_on == "lock" and row.step.state == "blocked" and row.lock]
+
+
+def _queue(run: Run) -> list[Run]:
+    """Runs that start only after this one."""
+    if not run.concurrency_key or not run.is_open or run.state == "queued":
+        return []
+    rows = Run.objects.filter(runbook=run.runbook_id, concurrency_key=run.concurrency_key, state="queued")
+    return list(rows.order_by("pk")[:10])
+
+
+def _holder(run: Run) -> Run | None:
+    """The run that a queued one waits for."""
+    if run.state != "queued":
+        return None
+    rows = Run.objects.filter(runbook=run.runbook_id, concurrency_key=run.concurrency_key)
+    return rows.filter(state__in=KEY_HOLDING_STATES).first()
 
 
 @allow(Permission.SEE)

@@ -18,7 +18,18 @@ from evaluations import sets
 from evaluations.models import EvaluationSet
 from incidents import endpoints, timeline
 from incidents.evidence import store
-from incidents.models import ActionItem, Alert, Delivery, Endpoint, Gate, Incident, Postmortem
+from incidents.models import (
+    ActionItem,
+    Alert,
+    Delivery,
+    Endpoint,
+    Gate,
+    Incident,
+    Postmortem,
+    PostmortemComment,
+    PostmortemEdition,
+    PostmortemOffer,
+)
 from runbooks import runs
 from runbooks.models import ApprovalRequest, Run, Runbook, StepRun
 from tests.factories import (
@@ -129,6 +140,13 @@ def make_world(slug: str = f"{MARK}-team", *, mark: str = MARK) -> World:
         edition=1,
         clock_started_at=now,
         due_at=now + timedelta(hours=48),
+    )
+    PostmortemEdition.objects.create(
+        postmortem=postmortem, number=1, body=postmortem.body, author=member.label, saved_at=now
+    )
+    PostmortemOffer.objects.create(postmortem=postmortem, section="summary", text=f"{mark} offer", made_at=now)
+    PostmortemComment.objects.create(
+        postmortem=postmortem, section="summary", author=member.label, text=f"{mark} comment", at=now
     )
     item = ActionItem.objects.create(
         incident=incident,

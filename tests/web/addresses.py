@@ -40,6 +40,11 @@ GAPS: list[tuple[str, str, Callable[[World], object]]] = [
     ("incidents/", "part", lambda w: list(PARTS)),
     ("incidents/", "number", lambda w: w.incident.number),
     ("postmortems/", "number", lambda w: w.incident.number),
+    ("postmortems/", "key", lambda w: "summary"),
+    ("postmortems/", "seq", lambda w: 1),
+    ("postmortems/", "offer", lambda w: w.postmortem.offers.all()[0].pk),
+    ("postmortems/", "comment", lambda w: w.postmortem.comments.all()[0].pk),
+    ("postmortems/", "version", lambda w: w.postmortem.editions.get(number=1).number),
     ("postmortems/", "form", lambda w: list(EXPORTS)),
     ("actions/new/", "number", lambda w: w.incident.number),
     ("actions/", "uuid", lambda w: w.item.uuid),
@@ -141,6 +146,8 @@ FORMS: dict[str, Callable[[World], dict[str, Any]]] = {
 # What a form must say so that it is more than a slip of the pen, where the address does name the thing.
 WORDS: dict[str, dict[str, str]] = {
     "postmortem_state": {"state": "in_review"},
+    "postmortem_comment": {"text": "x"},
+    "postmortem_check": {"check": "x"},
     "action_act": {"reason": "Done elsewhere."},
 }
 # Where one word of the address asks for more than the view declares.

@@ -16,7 +16,8 @@ from web.pages.guide import guide
 from web.pages.incidents import acts, declare, incident, listing, marks
 from web.pages.incidents import signals as incident_signals
 from web.pages.people import accounts, addresses, people, teams
-from web.pages.postmortems import postmortem, postmortems
+from web.pages.postmortems import history, postmortem, postmortems
+from web.pages.postmortems import sections as written
 from web.pages.runbooks import edit, runbooks
 from web.pages.runs import acts as run_acts
 from web.pages.runs import run, runs
@@ -113,6 +114,19 @@ urlpatterns = [
     path("postmortems/<int:number>/draft", postmortem.draft, name="postmortem_draft"),
     path("postmortems/<int:number>/state", postmortem.state, name="postmortem_state"),
     path("postmortems/<int:number>/owner", postmortem.owner, name="postmortem_owner"),
+    path("postmortems/<int:number>/reviewer", postmortem.reviewer, name="postmortem_reviewer"),
+    path("postmortems/<int:number>/parts", postmortem.parts, name="postmortem_parts"),
+    path("postmortems/<int:number>/sections/<slug:key>/take", written.take, name="section_take"),
+    path("postmortems/<int:number>/sections/<slug:key>/hold", written.hold, name="section_hold"),
+    path("postmortems/<int:number>/sections/<slug:key>/save", written.save, name="section_save"),
+    path("postmortems/<int:number>/sections/<slug:key>/leave", written.leave, name="section_leave"),
+    path("postmortems/<int:number>/sections/<slug:key>/owner", written.answer_for, name="section_owner"),
+    path("postmortems/<int:number>/moments/<int:seq>", written.moment, name="postmortem_moment"),
+    path("postmortems/<int:number>/offers/<int:offer>", written.offer, name="postmortem_offer"),
+    path("postmortems/<int:number>/checks", written.see_to, name="postmortem_check"),
+    path("postmortems/<int:number>/comments", written.comment, name="postmortem_comment"),
+    path("postmortems/<int:number>/comments/<int:comment>/settle", written.settle, name="postmortem_settle"),
+    path("postmortems/<int:number>/versions/<int:version>", history.version, name="postmortem_version"),
     path("postmortems/<int:number>/export.<str:form>", postmortem.export, name="postmortem_export"),
     path("actions", items.items, name="actions"),
     path("actions/new/<int:number>", items.new, name="action_new"),

@@ -14,13 +14,15 @@ from django.views.decorators.http import require_POST
 from catalog.models import User
 from catalog.permissions import Permission
 from common.errors import Conflict, NotFound
-from incidents import citations, postmortem_export, postmortem_lint
+from incidents import citations, postmortem_export, postmortem_lint, postmortem_text
 from incidents import postmortems as verbs
-from incidents.models import Evidence, Postmortem
-from web.pages import exhibits
+from incidents.models import Postmortem
 from web.pages.forms import faults_of, member_field
 from web.pages.incidents import finding
-from web.policy import PersonRequest, allow, team_object_or_404
+from web.pages.postmortems import editor
+from web.pages.postmortems.finding import find
+from web.pages.postmortems.sections import new_window
+from web.policy import PersonRequest, allow
 
 
 class TextForm(forms.Form):
@@ -41,36 +43,34 @@ class TextForm(forms.Form):
         return text.replace("\r\n", "\n")
 
 
-def find(request: PersonRequest, number: int, permission: Permission = Permission.SEE) -> Postmortem:
-    """The postmortem of the incident of that number."""
-    rows = Postmortem.objects.select_related("incident", "incident__team", "incident__service", "owner")
-    return team_object_or_404(
-        rows, request.actor, permission=permission, team="incident__team", incident__number=number
-    )
-
-
-def _context(request: PersonRequest, found: Postmortem) -> dict[str, Any]:
-    incident = found.incident
-    rows = Evidence.objects.filter(incident_id=incident.pk).order_by("number")
-    return {
-        "postmortem": found,
-        "incident": incident,
-        "body": citations.linked(found.body, incident.number),
-        "questions": citations.open_questions(found.body),
-        "findings": postmortem_lint.findings(found.body) if found.body else [],
-        "items": list(incident.action_items.select_related("owner")),
-        "editions": list(found.editions.defer("body")[:20]),
-        "exhibits": [exhibits.exhibit(row, incident) for row in rows[:200]],
-        "states": Postmortem.STATES,
-        "owner_field": member_field(incident.team),
-        "members": list(User.objects.filter(memberships__team=incident.team, is_active=True).distinct()),
-    }
+@allow(Permission.SEE)
+def postmortem(request: PersonRequest, number: int) -> HttpResponse:
+    """The page: the editor for whoever may write, else (or with `?view=read`) the text as readers see it."""
+    found = find(request, number)
+    wanted = request.GET.get("view", "read" if found.state in verbs.SETTLED_STATES else "write")
+    edit = request.GET.get("edit", "")
+    context = editor.context(request, found, edit=edit, window=request.GET.get("window", "")[:40] or new_window())
+    if found.body and (not context["may_write"] or (wanted == "read" and not edit)):
+        context |= {"body": citations.linked(postmortem_text.without_title(found.body), number)}
+        return render(request, "postmortems/read.html", context)
+    return render(request, "postmortems/postmortem.html", context)
 
 
 @allow(Permission.SEE)
-def postmortem(request: PersonRequest, number: int) -> HttpResponse:
-    """The page."""
-    return render(request, "postmortems/postmortem.html", _context(request, find(request, number)))
+def parts(request: PersonRequest, number: int) -> HttpResponse:
+    """The editor's parts alone, for a page that is open and has heard of a change."""
+    found = find(request, number)
+    return render(request, "postmortems/_parts.html", editor.context(request, found))
+
+
+def _whole(found: Postmortem) -> dict[str, Any]:
+    """What stands beside the whole text."""
+    return {
+        "postmortem": found,
+        "incident": found.incident,
+        "questions": citations.open_questions(found.body),
+        "findings": postmortem_lint.findings(found.body) if found.body else [],
+    }
 
 
 @allow(Permission.EDIT_POSTMORTEM)
@@ -79,7 +79,7 @@ def edit(request: PersonRequest, number: int) -> HttpResponse:
     found = find(request, number, Permission.EDIT_POSTMORTEM)
     if request.method != "POST":
         form = TextForm(initial={"body": found.body, "edition": found.edition})
-        return render(request, "postmortems/edit.html", _context(request, found) | {"form": form})
+        return render(request, "postmortems/edit.html", _whole(found) | {"form": form})
     form = TextForm(request.POST)
     if form.is_valid():
         said = form.cleaned_data
@@ -90,7 +90,7 @@ def edit(request: PersonRequest, number: int) -> HttpResponse:
                 return _conflict(request, found, said["body"], conflict)
             messages.success(request, "Saved.")
             return redirect("postmortem", number=number)
-    return render(request, "postmortems/edit.html", _context(request, found) | {"form": form}, status=422)
+    return render(request, "postmortems/edit.html", _whole(found) | {"form": form}, status=422)
 
 
 def _conflict(request: PersonRequest, found: Postmortem, mine: str, conflict: Conflict) -> HttpResponse:
@@ -113,8 +113,12 @@ def _conflict(request: PersonRequest, found: Postmortem, mine: str, conflict: Co
 def draft(request: PersonRequest, number: int) -> HttpResponse:
     """Write the draft from the timeline; the address is the incident's number, so it works before there is a row."""
     incident = finding.find(request, number, Permission.EDIT_POSTMORTEM)
-    verbs.draft(incident, actor=request.actor, regenerate=bool(request.POST.get("regenerate")))
-    messages.success(request, "The draft is written from the timeline. Blanks and questions are yours to fill.")
+    made = verbs.draft(incident, actor=request.actor, regenerate=bool(request.POST.get("regenerate")))
+    left = made.offers.filter(state="open").count()
+    words = "The draft is written from the timeline. Blanks and questions are yours to fill."
+    if left:
+        words = f"New evidence stands beside edited words in {left} places: take it or keep what you have."
+    messages.success(request, words)
     return redirect("postmortem", number=number)
 
 
@@ -132,11 +136,19 @@ def state(request: PersonRequest, number: int) -> HttpResponse:
 
 
 class OwnerForm(forms.Form):
-    """Who writes it."""
+    """Who writes it, or who reviews it."""
 
     def __init__(self, *args: Any, found: Postmortem, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["owner"] = member_field(found.incident.team)
+
+
+class ReviewerForm(forms.Form):
+    """Who reviews it; nobody yet, too."""
+
+    def __init__(self, *args: Any, found: Postmortem, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reviewer"] = member_field(found.incident.team, required=False, label="Reviewer")
 
 
 @allow(Permission.EDIT_POSTMORTEM)
@@ -152,6 +164,22 @@ def owner(request: PersonRequest, number: int) -> HttpResponse:
         messages.success(request, f"{form.cleaned_data['owner']} owns this postmortem.")
     else:
         messages.error(request, "Choose one of the team's people.")
+    return redirect("postmortem", number=number)
+
+
+@allow(Permission.EDIT_POSTMORTEM)
+@require_POST
+def reviewer(request: PersonRequest, number: int) -> HttpResponse:
+    """Say who reviews it."""
+    found = find(request, number, Permission.EDIT_POSTMORTEM)
+    form = ReviewerForm(request.POST, found=found)
+    if form.is_valid():
+        person = User.objects.filter(username=form.cleaned_data["reviewer"]).first()
+        with faults_of(form):
+            verbs.review_by(found, reviewer=person, actor=request.actor)
+            messages.success(request, f"{person.label if person else 'Nobody yet'} reviews it.")
+    for fault in form.errors.get("reviewer", []):
+        messages.error(request, str(fault))
     return redirect("postmortem", number=number)
 
 

@@ -76,6 +76,7 @@ GAPS: list[tuple[str, str, Callable[[World], object]]] = [
     ("account/addresses/", "pk", lambda w: w.member_address.pk),
     ("account/tokens/", "pk", lambda w: w.token.pk),
     ("guide/", "page", lambda w: "roles"),
+    ("files/guide/", "name", lambda w: "incident"),
 ]
 # What can be watched, and the thing of the world; `home` is everybody's own.
 KINDS: dict[str, Callable[[World], object]] = {
@@ -154,8 +155,8 @@ WORDS: dict[str, dict[str, str]] = {
 STRICTER: dict[str, Permission] = {
     f"/{word}": Permission.PUBLISH_POSTMORTEM for word in ("commit", "verify", "decline")
 }
-# Addresses whose gap names nothing that a team owns: a guide page, the list of sources of the hooks.
-WITHOUT_OWNER = ("guide/", "hooks/", "login/")
+# Addresses whose gap names nothing that a team owns: a page or picture of the guide, the list of sources of the hooks.
+WITHOUT_OWNER = ("guide/", "files/guide/", "hooks/", "login/")
 # Open to everybody, in words of their own (tests/web/test_hooks.py, test_sign_in.py, test_health.py).
 OPEN = {
     "healthz",

@@ -12,7 +12,7 @@ from web.pages.approvals import approval
 from web.pages.connections import connections
 from web.pages.endpoints import deliveries, endpoints
 from web.pages.evaluations import sets
-from web.pages.guide import guide
+from web.pages.guide import guide, running
 from web.pages.incidents import acts, declare, incident, listing, marks
 from web.pages.incidents import signals as incident_signals
 from web.pages.people import accounts, addresses, people, teams
@@ -156,4 +156,7 @@ urlpatterns = [
     path("setup/hide", setup.hide, name="setup_hide"),
     path("guide", guide.guide, name="guide"),
     path("guide/<slug:page>", guide.page, name="guide_page"),
+    path("files/guide/<slug:name>.png", guide.picture, name="guide_picture"),
+    path("how-it-runs", running.running, name="how_it_runs"),
+    path("how-it-runs/now", running.now, name="how_it_runs_now"),
 ]

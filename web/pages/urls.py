@@ -150,6 +150,7 @@ urlpatterns = [
     path("account/tokens", account.add_token, name="account_token"),
     path("account/tokens/<int:pk>/revoke", account.revoke_token, name="account_token_revoke"),
     path("account/density", account.density, name="account_density"),
+    path("account/sessions/end", account.end_sessions, name="account_sessions_end"),
     path("account/shortcuts", account.shortcuts, name="account_shortcuts"),
     path("styleguide", styleguide.styleguide, name="styleguide"),
     path("setup", setup.setup, name="setup"),

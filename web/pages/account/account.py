@@ -16,9 +16,18 @@ from catalog import people as verbs
 from catalog.models import Address, ApiToken, Membership
 from catalog.permissions import SCOPES, Permission
 from common.errors import NotFound
+from web import sessions
 from web.pages.forms import faults_of
-from web.pages.people.addresses import AddressForm
+from web.pages.people.address_form import AddressForm
 from web.policy import PersonRequest, allow, reauthenticate_first
+
+SCOPE_WORDS = {
+    "read": "see what you see",
+    "incidents:write": "acknowledge and move incidents",
+    "runs:write": "start runs and answer steps",
+    "postmortems:write": "edit and publish postmortems",
+    "admin": "set up endpoints, connections, services; write runbooks",
+}
 
 
 class TokenForm(forms.Form):
@@ -26,7 +35,9 @@ class TokenForm(forms.Form):
 
     name = forms.CharField(max_length=80, label="For", help_text="What will use it.")
     scopes = forms.MultipleChoiceField(
-        choices=[(scope, scope) for scope in SCOPES], widget=forms.CheckboxSelectMultiple, initial=["read"]
+        choices=[(scope, f"{scope}: {SCOPE_WORDS[scope]}") for scope in SCOPES],
+        widget=forms.CheckboxSelectMultiple,
+        initial=["read"],
     )
     days = forms.IntegerField(min_value=1, max_value=365, initial=90, label="Days it is good for")
 
@@ -39,6 +50,7 @@ def _page(request: PersonRequest, *, status: int = 200, **changed: Any) -> HttpR
         "token_form": TokenForm(),
         "address_form": AddressForm(),
         "secret": "",
+        "sittings": sessions.sittings(request.user, request.session.session_key),
         **changed,
     }
     return render(request, "account/account.html", context, status=status)
@@ -118,4 +130,13 @@ def shortcuts(request: PersonRequest) -> HttpResponse:
     request.user.shortcuts_off = not request.user.shortcuts_off
     request.user.save(update_fields=["shortcuts_off"])
     messages.success(request, "Keyboard shortcuts are " + ("off." if request.user.shortcuts_off else "on."))
+    return redirect("account")
+
+
+@allow(Permission.SIGNED_IN)
+@require_POST
+def end_sessions(request: PersonRequest) -> HttpResponse:
+    """Sign out in every other browser."""
+    count = sessions.end_others(request.user, request.session.session_key)
+    messages.success(request, f"Signed out in {count} other browser{'' if count == 1 else 's'}.")
     return redirect("account")

@@ -23,6 +23,7 @@ from incidents import intake
 from incidents.models import Endpoint
 from incidents.sources import SOURCES
 from runbooks import tasks
+from web.pages.endpoints import deliveries
 from web.pages.forms import JsonField, faults_of, service_field, team_field, teams_with
 from web.pages.paging import paged
 from web.policy import PersonRequest, allow, team_object_or_404, team_or_404, visible
@@ -121,7 +122,7 @@ def shown(
     signature_form: SignatureForm | None = None,
 ) -> HttpResponse:
     """The endpoint's page, with the form that was refused if one was."""
-    rows = found.deliveries.defer("body_encrypted", "alerts", "headers").order_by("-id")
+    page = paged(request, found.deliveries.defer("headers").select_related("endpoint").order_by("-id"), size=20)
     initial = {
         "service": found.service.slug if found.service else "",
         "config": json.dumps(found.config, indent=2, ensure_ascii=False) if found.config else "",
@@ -129,7 +130,8 @@ def shown(
     context = {
         "endpoint": found,
         "source": SOURCES.get(found.source),
-        "page": paged(request, rows, size=20),
+        "page": page,
+        "deliveries": deliveries.became(found, page.rows),
         "settings_form": settings_form or SettingsForm(found=found, initial=initial),
         "signature_form": signature_form or SignatureForm(),
     }

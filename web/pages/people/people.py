@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -20,7 +21,7 @@ from catalog.models import Membership, Team, User
 from catalog.permissions import ROLES, Permission
 from common.errors import NotFound
 from web.pages.forms import faults_of, team_field, teams_with
-from web.pages.people.addresses import AddressForm
+from web.pages.people.address_form import AddressForm
 from web.policy import PersonRequest, allow, reauthenticate_first, team_ids, team_or_404
 
 ROLE_WORDS = {
@@ -29,6 +30,23 @@ ROLE_WORDS = {
     "approver": "Approver: approves actions, publishes runbooks and postmortems",
     "author": "Author: writes and publishes runbooks",
     "admin": "Admin: endpoints, connections, people",
+}
+
+
+PERMISSION_WORDS = {
+    Permission.SEE: "see everything of the team",
+    Permission.RESPOND: "acknowledge and move incidents",
+    Permission.RUN: "start runs",
+    Permission.ANSWER: "answer steps",
+    Permission.APPROVE: "approve actions",
+    Permission.BREAK_GLASS: "approve alone in an emergency",
+    Permission.DRAFT_RUNBOOK: "write runbooks",
+    Permission.PUBLISH_RUNBOOK: "publish runbooks",
+    Permission.EDIT_POSTMORTEM: "edit postmortems",
+    Permission.PUBLISH_POSTMORTEM: "publish postmortems",
+    Permission.CONFIGURE: "set up endpoints, connections, services",
+    Permission.MEMBERS: "give roles",
+    Permission.RAW_PAYLOADS: "read raw payloads",
 }
 
 
@@ -63,9 +81,35 @@ class PersonForm(RolesForm):
         self.order_fields(self.field_order)
 
 
+@dataclass(frozen=True)
+class RoleWords:
+    """A role, what it may beyond seeing, and what people expect of it in vain."""
+
+    name: str
+    may: list[str]
+    not_may: str = ""
+
+
+def role_words() -> list[RoleWords]:
+    """From the table that decides (catalog.permissions), in the words of the guide's page on roles."""
+    return [
+        RoleWords(
+            role.capitalize(),
+            [words for permission, words in PERMISSION_WORDS.items() if permission in given],
+            "approve; who does both holds both roles" if role == "admin" else "",
+        )
+        for role, given in ROLES.items()
+    ]
+
+
 @allow(Permission.SEE)
 def people(request: PersonRequest) -> HttpResponse:
     """Teams with their people; an org admin sees who is in every team, and no more of it."""
+    return page(request)
+
+
+def page(request: PersonRequest, *, refused: AddressForm | None = None, team: Team | None = None) -> HttpResponse:
+    """The same with the form of one team's address that was refused."""
     rows = Membership.objects.select_related("user", "team").exclude(roles=[])
     mine = team_ids(request.actor)
     if not request.user.is_org_admin:
@@ -73,14 +117,17 @@ def people(request: PersonRequest) -> HttpResponse:
     teams: dict[int, dict[str, Any]] = {}
     for row in rows.order_by("team__slug", "user__username"):
         if row.team_id not in teams:
+            prefix = f"{row.team.slug}-%s"
             teams[row.team_id] = {
                 "team": row.team,
                 "members": [],
                 "addresses": list(row.team.addresses.all()) if row.team_id in mine else None,
                 "groups": _groups_of(row.team),
+                "form": refused if refused and team == row.team else AddressForm(auto_id=prefix),
             }
         teams[row.team_id]["members"].append(row)
-    return render(request, "people/listing.html", {"entries": list(teams.values()), "address_form": AddressForm()})
+    context = {"entries": list(teams.values()), "role_words": role_words()}
+    return render(request, "people/listing.html", context, status=422 if refused else 200)
 
 
 def _groups_of(team: Team) -> dict[int, list[str]]:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode, urlsplit
 import structlog
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
 from django.urls import reverse
 
 from catalog.actors import person
@@ -35,6 +36,21 @@ def request_id(get_response: Next) -> Next:
         return response
 
     return middleware
+
+
+class Squeeze(GZipMiddleware):
+    """Pages go out compressed, in every shape that we run in; files are compressed once, when they are collected.
+
+    Streams stay as they are, or their events would wait in the compressor. Compression must not tell secrets by the
+    length of an answer (BREACH): the token of a form is masked anew each time, Django adds noise to the length, and no
+    other site can have our pages fetched with a person's cookie (docs/decisions/0020).
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Only what is text for people: the API's answers are small and asked for by programs."""
+        if response.streaming or not response.get("Content-Type", "").startswith("text/html"):
+            return response
+        return super().process_response(request, response)
 
 
 def _refused(request: HttpRequest) -> HttpResponse | None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,10 @@ def test_web_serves_whole_pages_and_stops(env: Env, tmp_path: Path) -> None:
         style = re.search(r'href="(/static/app\.[0-9a-f]{12}\.css)"', page)
         assert style, page
         assert production.status(port, style.group(1)) == 200
+        for address in ("/login", style.group(1)):
+            asked = urllib.request.Request(f"http://127.0.0.1:{port}{address}", headers={"Accept-Encoding": "gzip"})
+            with urllib.request.urlopen(asked, timeout=10) as answer:
+                assert answer.headers["Content-Encoding"] == "gzip", f"{address} goes over the network at full length"
         assert stop(process, log) < 10
 
 

@@ -181,9 +181,7 @@ def test_it_shows_both_texts_when_two_people_edit(client: Client) -> None:
     assert "first one" in world.postmortem.body
 
 
-def test_rows_are_compact_for_whom_wants_them_so() -> None:
-    user = make_user(team=make_team())
-    client = signed_in(user)
+def test_rows_are_compact_for_whom_wants_them_so(client: Client, admin: User) -> None:
     assert 'data-rows="compact"' not in client.get("/incidents").content.decode()
     client.post("/account/density")
     assert 'data-rows="compact"' in client.get("/incidents").content.decode()

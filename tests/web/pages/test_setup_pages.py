@@ -52,14 +52,13 @@ def test_an_endpoint_shows_what_became_of_each_delivery(client: Client, admin: U
     assert page.count(">Replay</button>") == 2
 
 
-def test_a_delivery_follows_until_it_is_read(client: Client, admin: User, endpoint: Endpoint) -> None:
+def test_a_delivery_follows_what_becomes_of_it(client: Client, admin: User, endpoint: Endpoint) -> None:
     delivery = send(endpoint, b'{"title": "It is slow"}')
     waits = client.get(f"/deliveries/{delivery.uuid}").content.decode()
-    assert f'hx-get="/deliveries/{delivery.uuid}/now"' in waits
+    assert f'data-live="/live/delivery/{delivery.uuid}"' in waits
     pump()
-    read = client.get(f"/deliveries/{delivery.uuid}/now").content.decode()
+    read = client.get(f"/deliveries/{delivery.uuid}").content.decode()
     assert f"Open {Incident.objects.get().key}" in read
-    assert "hx-get" not in read
 
 
 def test_a_refused_address_of_a_team_stays_in_its_form(client: Client, admin: User, team: Team) -> None:

@@ -16,16 +16,21 @@ def markdown(postmortem: Postmortem) -> str:
     return f"{postmortem.body.rstrip()}\n\n<!-- {_foot(postmortem)} -->\n"
 
 
-def html(postmortem: Postmortem, *, css: str = "") -> str:
-    """A whole page to print or keep, safe HTML only: no scripts, styles by /static/print.css or, for a file, `css`."""
-    styles = f"<style>\n{css}</style>" if css else '<link rel="stylesheet" href="/static/print.css">'
+def html(postmortem: Postmortem, *, css: str = "", figures: str = "") -> str:
+    """A whole page to print or keep, safe HTML only: no scripts, styles by /static or, for a file, `css`.
+
+    `figures` are drawings to put behind the text, made by web.pages.figures.
+    """
+    sheets = ("charts", "print") if figures else ("print",)
+    linked = "\n".join(f'<link rel="stylesheet" href="/static/{sheet}.css">' for sheet in sheets)
+    styles = f"<style>\n{css}</style>" if css else linked
     title = _html.escape(f"{postmortem.incident.key} postmortem")
     body = _markdown.to_html(postmortem.body) if postmortem.body else "<p>There is no text yet.</p>"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n{styles}\n</head>\n"
-        f'<body>\n<main class="paper">\n{body}\n</main>\n'
+        f'<body>\n<main class="paper">\n{body}\n{figures}</main>\n'
         f"<footer><p>{_html.escape(_foot(postmortem))}</p></footer>\n</body>\n</html>\n"
     )
 

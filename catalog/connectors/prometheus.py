@@ -35,6 +35,8 @@ _MAX_BYTES = 8 << 20
 class PrometheusConfig(Config):
     """Where it is, which tenant of it (Mimir's X-Scope-OrgID), and how often it scrapes, in seconds.
 
+    `dashboard_url` is a Grafana dashboard on the same data: charts link to it, at their window, where their service
+    names none.
     Events are counted in steps of at least four scrapes, as by Grafana's `$__rate_interval`: `increase()` over fewer
     sees little or nothing of what happened.
     """
@@ -42,6 +44,7 @@ class PrometheusConfig(Config):
     url: Address
     org_id: str = Field("", max_length=150, pattern=r"^[!-~]*$")
     scrape_seconds: int = Field(15, ge=1, le=300)
+    dashboard_url: str = Field("", max_length=500, pattern=r"^(https?://\S+)?$")
 
 
 class PrometheusSecrets(Secrets):

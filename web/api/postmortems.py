@@ -15,6 +15,7 @@ from incidents import postmortem_export, postmortems
 from incidents.models import Incident, Postmortem
 from web.api import schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
+from web.pages import figures
 from web.policy import team_object_or_404, visible
 
 router = Router(by_alias=True, tags=["postmortems"])
@@ -107,8 +108,10 @@ def export_postmortem(request: ApiRequest, number: int, query: Query[Format]) ->
         raise NotFound("There is no draft yet.", fix=f"POST /api/v1/postmortems/{number}/draft writes one.")
     if query.format == "json":
         text = json.dumps(postmortem_export.data(found), cls=DjangoJSONEncoder)
+    elif query.format == "md":
+        text = postmortem_export.markdown(found)
     else:
-        text = postmortem_export.markdown(found) if query.format == "md" else postmortem_export.html(found)
+        text = postmortem_export.html(found, figures=figures.of_postmortem(found))
     response = HttpResponse(text, content_type=f"{KINDS[query.format]}; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="INC-{number}-postmortem.{query.format}"'
     return response

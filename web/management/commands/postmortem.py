@@ -14,8 +14,9 @@ from catalog.actors import ENGINE
 from common.errors import DomainError, NotFound
 from incidents import postmortem_export, postmortem_lint, postmortems
 from incidents.models import Incident
+from web.pages import figures
 
-PRINT_CSS = Path(__file__).parents[2] / "static/print.css"
+STATIC = Path(__file__).parents[2] / "static"
 
 
 class Command(BaseCommand):
@@ -82,7 +83,8 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(postmortem_export.data(found), ensure_ascii=False, indent=2))
         elif options["format"] == "html":
             # A file has no server beside it, so its styles come along.
-            self.stdout.write(postmortem_export.html(found, css=PRINT_CSS.read_text("utf-8")), ending="")
+            css = "\n".join((STATIC / name).read_text("utf-8") for name in ("charts.css", "print.css"))
+            self.stdout.write(postmortem_export.html(found, css=css, figures=figures.of_postmortem(found)), ending="")
         else:
             self.stdout.write(postmortem_export.markdown(found), ending="")
 

@@ -17,6 +17,7 @@ from common.errors import Conflict, NotFound
 from incidents import citations, postmortem_export, postmortem_lint, postmortem_text
 from incidents import postmortems as verbs
 from incidents.models import Postmortem
+from web.pages import figures
 from web.pages.forms import faults_of, member_field
 from web.pages.incidents import finding
 from web.pages.postmortems import editor
@@ -196,7 +197,9 @@ def export(request: PersonRequest, number: int, form: str) -> HttpResponse:
             content_type="application/json",
         )
     elif form == "html":
-        response = HttpResponse(postmortem_export.html(found), content_type="text/html; charset=utf-8")
+        response = HttpResponse(
+            postmortem_export.html(found, figures=figures.of_postmortem(found)), content_type="text/html; charset=utf-8"
+        )
     else:
         raise NotFound(f"There is no export as {form}.", fix="Use md, html or json.")
     kind = "inline" if form == "html" else "attachment"

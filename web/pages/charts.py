@@ -264,9 +264,16 @@ def _gaps(points: list[Point], start: float | None, end: float | None, step: flo
     known = [when for when, value in points if value is not None]
     if not known:
         return []
-    found = [
-        (a, b) for a, b in itertools.pairwise(known) if any(value is None and a < when < b for when, value in points)
-    ]
+    found: list[tuple[float, float]] = []
+    before: float | None = None
+    is_broken = False
+    for when, value in points:
+        if value is None:
+            is_broken = before is not None
+            continue
+        if is_broken and before is not None:
+            found.append((before, when))
+        before, is_broken = when, False
     if start is not None and known[0] - start > _BROKEN * step:
         found.insert(0, (start, known[0]))
     if end is not None and end - known[-1] > _BROKEN * step:

@@ -63,5 +63,5 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             number = re.findall(r"INC-(\d+)", page.locator(".steps-guide").inner_text())[0]
         with httpx2.Client(base_url=f"{started.base}/api/v1", headers=headers, timeout=30) as api:
             runs = api.get("/runs").json()["items"]
-        run = next(row["id"] for row in runs if row["state"] == "waiting" or row["state"] == "running")
+        run = next(row["id"] for row in runs if row["incident"] == int(number))
         yield Demo(started, int(number), run, approval)

@@ -168,7 +168,9 @@ def lines(
     """
     if not isinstance(series, Mapping) or not series:
         return None
-    clean = _same_hours({str(label): _points(points) for label, points in list(series.items())[:_LINES]})
+    told = {str(label): _points(points) for label, points in list(series.items())[:_LINES]}
+    # A comparison without any point (nothing was kept of yesterday) is no line, and no word in the legend.
+    clean = _same_hours({label: points for nth, (label, points) in enumerate(told.items()) if points or nth == 0})
     times = [when for points in clean.values() for when, _ in points]
     times += [edge.timestamp() for edge in (start, end) if edge is not None]
     values = [value for points in clean.values() for _, value in points if value is not None]

@@ -109,7 +109,12 @@
       ctx.font = `${mark.kind === "act" ? 600 : 400} ${11 * px}px ${face()}`;
       ctx.fillStyle = mark.kind === "onset" ? fail() : mark.kind === "act" ? ink() : ink2();
       ctx.textAlign = mark.left ? "right" : "left";
-      ctx.fillText(label, x + (mark.left ? -4 : 4) * px, bbox.top - height);
+      const at = x + (mark.left ? -4 : 4) * px;
+      ctx.lineJoin = "round";
+      ctx.lineWidth = 3 * px;
+      ctx.strokeStyle = surface();
+      ctx.strokeText(label, at, bbox.top - height);
+      ctx.fillText(label, at, bbox.top - height);
     }
     const values = u.data[1];
     let last = values.length - 1;

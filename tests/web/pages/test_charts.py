@@ -66,6 +66,11 @@ def test_yesterday_lies_on_the_same_hours() -> None:
     assert [line.label for line in chart.lines] == ["now", "yesterday, same hours"]
 
 
+def test_a_comparison_without_points_is_no_line() -> None:
+    chart = drawn({"now": points(1, 2), "before": points(1, 1), "yesterday": []})
+    assert [line.label for line in chart.lines] == ["now", "before"]
+
+
 def test_the_band_is_broken_where_the_past_says_nothing() -> None:
     times = [T0.timestamp() + 60 * place for place in range(5)]
     band = Band(times, [1, 1, None, 1, 1], [2, 2, None, 2, 2], "usual")

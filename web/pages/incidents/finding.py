@@ -16,9 +16,9 @@ from catalog.permissions import Permission
 from common import clock
 from incidents import pins
 from incidents.models import Alert, Delivery, Incident, Postmortem, TimelineEntry
-from runbooks.models import OPEN_RUN_STATES, Run, StepRun
+from runbooks.models import Run, StepRun
 from web.pages import words
-from web.pages.waiting import WAITING, Ask, asks
+from web.pages.waiting import Ask, asks
 from web.policy import PersonRequest, team_object_or_404
 
 # Longer silences than this are drawn as a break in the timeline.
@@ -42,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True)
 class RunLine:
-    """One run as the incident page lists it; `steps` in their order, without what they were given and gave."""
+    """One run as the incident page lists it; `steps` in their order, without what they gave."""
 
     run: Run
     face: words.Face
@@ -123,9 +123,11 @@ def rows_of_timeline(
 def run_lines(incident: Incident) -> list[RunLine]:
     """The incident's runs, newest first, with counts of verdicts."""
     runs = list(Run.objects.filter(incident=incident).select_related("runbook", "revision").order_by("-id"))
+    by_key = {run.pk: run for run in runs}
     steps: dict[int, list[StepRun]] = {run.pk: [] for run in runs}
-    rows = StepRun.objects.filter(run__in=runs).defer("params", "value", "result").order_by("position", "item")
+    rows = StepRun.objects.filter(run__in=runs).defer("value", "result").order_by("position", "item")
     for step in rows if runs else []:
+        step.run = by_key[step.run_id]
         steps[step.run_id].append(step)
     return [
         RunLine(run, words.run_face(run, waits=_waits(steps[run.pk])), counts(steps[run.pk]), steps[run.pk])
@@ -149,11 +151,11 @@ def counts(steps: list[StepRun]) -> list[tuple[str, int]]:
     ]
 
 
-def asks_of(incident: Incident) -> list[Ask]:
-    """What the incident's open runs ask people."""
-    steps = StepRun.objects.filter(WAITING, run__incident=incident, run__state__in=OPEN_RUN_STATES)
-    related = ("run", "run__incident", "run__runbook", "run__revision")
-    return asks(list(steps.select_related(*related).order_by("due_at", "id")))
+def asks_of(lines: list[RunLine]) -> list[Ask]:
+    """What the incident's open runs ask people, the most urgent first."""
+    waiting = [step for line in lines if line.run.is_open for step in line.steps if _waits_for_person(step)]
+    waiting.sort(key=lambda step: (step.due_at is None, step.due_at, step.pk))
+    return asks(waiting) if waiting else []
 
 
 def alert_counts(incident: Incident) -> AlertCounts:

@@ -50,7 +50,7 @@ class Page:
     @cached_property
     def demands(self) -> list[knowing.Demand]:
         """What is asked, of whom."""
-        return knowing.demands(finding.asks_of(self.incident))
+        return knowing.demands(finding.asks_of(self.run_lines))
 
 
 def head_context(page: Page) -> Context:

@@ -200,7 +200,9 @@ def test_a_second_click_an_old_digest_and_an_ended_request_are_conflicts(case: C
     assert case.page(client, typed="v43") == 422, "the target is typed"
     assert case.state == "open"
     assert case.page(client) == 302
-    assert case.page(client) == 409
+    assert case.page(client) == 302, "a second tap shows the first result"
+    assert Decision.objects.count() == 1
+    assert case.page(client, decision="reject", reason="no") == 409
     assert problem(case.api(client))["state"] == "approved"
     assert problem(case.api(client, "reject", reason="late"))["status"] == 409
     assert Decision.objects.count() == 1

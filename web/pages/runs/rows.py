@@ -24,9 +24,11 @@ from runbooks.steps import ManualStep
 from web.pages import exhibits, words
 from web.pages.answering import manual_form
 
-# A number that an interval in brackets follows, else the first number that stands by itself; the interval.
-_BEFORE = re.compile(r"(?<![\w.])[−+-]?\d[\d.,]*(?:\s?(?:%|points|ms|s|min)(?!\w))?(?=:?\s*\[)")
-_FIRST = re.compile(r"(?<![\w.])[−+-]?\d[\d.,]*\d(?:\s?(?:%|points|ms|s|min)(?!\w))?|(?<![\w.])\d(?![\w.])")
+# A number that an interval in brackets follows, else the first with a unit, else the first that stands by itself.
+_NUMBER = r"(?<![\w.])[−+-]?\d(?:[\d.,]*\d)?"
+_BEFORE = re.compile(_NUMBER + r"(?:\s?(?:%|points|ms|s)(?!\w))?(?=:?\s*\[)")
+_MEASURED = re.compile(_NUMBER + r"\s?(?:%|points(?!\w)|ms(?!\w)|s(?!\w))")
+_PLAIN = re.compile(_NUMBER + r"(?![\w.]\w)")
 _INTERVAL = re.compile(r"\[[−+-]?\d[^\[\]]{0,60}\]")
 # So long a step's log is.
 EVENTS = 60
@@ -78,7 +80,7 @@ class StepRow:
 
 def emphasised(text: str) -> Markup:
     """A sentence with its number bold and its interval quieter; the text itself is escaped."""
-    number = _BEFORE.search(text) or _FIRST.search(text)
+    number = _BEFORE.search(text) or _MEASURED.search(text) or _PLAIN.search(text)
     interval = _INTERVAL.search(text)
     parts: list[tuple[int, int, str]] = []
     if number is not None:

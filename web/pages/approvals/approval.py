@@ -293,8 +293,7 @@ def _approve(request: PersonRequest, row: ApprovalRequest, *, breaking: bool) ->
             return redirect("approval", uuid=row.uuid)
         if answer.conflict:
             return _shown(request, row, answer.conflict, status=409)
-    faulty: dict[str, Any] = {"break_form" if breaking else "approve_form": form}
-    return _shown(request, row, status=422, **faulty)
+    return _faulty(request, row, "break_form" if breaking else "approve_form", form)
 
 
 def _reject(request: PersonRequest, row: ApprovalRequest) -> HttpResponse:
@@ -312,7 +311,17 @@ def _reject(request: PersonRequest, row: ApprovalRequest) -> HttpResponse:
             return redirect("approval", uuid=row.uuid)
         if answer.conflict:
             return _shown(request, row, answer.conflict, status=409)
-    return _shown(request, row, status=422, reject_form=form)
+    return _faulty(request, row, "reject_form", form)
+
+
+def _faulty(request: PersonRequest, row: ApprovalRequest, name: str, form: forms.Form) -> HttpResponse:
+    """The page with what is wrong at its field; a form without its hidden digest is no answer to what was shown."""
+    if "digest" in form.errors:
+        return _shown(
+            request, row, "The answer was incomplete; nothing was applied. Read it and decide anew.", status=422
+        )
+    changed: dict[str, Any] = {name: form}
+    return _shown(request, row, status=422, **changed)
 
 
 @allow(Permission.ANSWER)

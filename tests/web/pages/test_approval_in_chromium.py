@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Page, StorageState, ViewportSize, expect
 
 from tests import browser as browsers
 from tests.browser import DESK, PHONE
@@ -14,11 +14,20 @@ from tests.web.conftest import Demo
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
+@pytest.fixture(scope="module")
+def session(demo: Demo, chromium: Browser) -> StorageState:
+    """One sign-in for both sizes."""
+    context = browsers.signed_in(chromium, demo.up)
+    kept = context.storage_state()
+    context.close()
+    return kept
+
+
 @pytest.fixture(scope="module", params=[PHONE, DESK], ids=["phone", "desk"])
-def page(request: pytest.FixtureRequest, demo: Demo, chromium: Browser) -> Iterator[Page]:
+def page(request: pytest.FixtureRequest, demo: Demo, chromium: Browser, session: StorageState) -> Iterator[Page]:
     """The request that waits."""
     size: ViewportSize = request.param
-    context = browsers.signed_in(chromium, demo.up, viewport=size, timezone_id="Asia/Kolkata")
+    context = chromium.new_context(storage_state=session, viewport=size, timezone_id="Asia/Kolkata")
     opened = context.new_page()
     opened.goto(f"{demo.up.base}/approvals/{demo.approval}")
     yield opened
@@ -84,11 +93,12 @@ def test_its_buttons_are_big_and_apart(page: Page) -> None:
     assert min(yes["height"], no["height"]) >= 48
     apart = max(no["x"] - yes["x"] - yes["width"], no["y"] - yes["y"] - yes["height"])
     assert apart >= 32
-    expect(page.get_by_label("Type v42 to confirm")).to_be_visible()
+    expect(page.locator("#id_typed")).to_be_visible()
+    expect(page.locator("label[for=id_typed]")).to_have_text("Type v42 to confirm")
 
 
 def test_a_wrong_target_and_a_missing_reason_decide_nothing(page: Page) -> None:
-    page.get_by_label("Type v42 to confirm").fill("v43")
+    page.locator("#id_typed").fill("v43")
     page.get_by_role("button", name="Approve", exact=True).click()
     expect(page.get_by_text("This is not v42. Nothing was applied.")).to_be_visible(timeout=30_000)
     page.get_by_role("button", name="Reject", exact=True).click()

@@ -8,8 +8,9 @@ from typing import Any
 from catalog.actors import ENGINE, Actor, person
 from catalog.models import Service, User
 from common import clock
-from incidents import action_items, evidence, lifecycle, postmortems, timeline
+from incidents import action_items, evidence, lifecycle, timeline
 from incidents.models import Evidence, Incident
+from web.operate import demo_postmortem
 
 
 class _Clock:
@@ -52,12 +53,25 @@ def tell(service: Service, user: User) -> Incident:
         lifecycle.add_note(incident, text="The provider's status page says *degraded performance* too.", actor=who)
         told.forward(19)
         lifecycle.mitigate(incident, actor=who, note="The provider recovered; latency is back within its band.")
-        told.forward(60)
+        told.forward(20)
+        _check(
+            incident,
+            told,
+            "Is latency back?",
+            phase="verify",
+            verdict="pass",
+            provider="metric.compare",
+            summary="Latency (P95) went from 1.7 s to 1.7 s: 0 s [−0.1, +0.1], n = 1,640.",
+            value=0.0,
+            unit="s",
+            samples=1640,
+        )
+        told.forward(40)
         lifecycle.resolve(incident, actor=who, note="Stable for an hour.")
         told.forward(30)
         incident.refresh_from_db()
-        postmortem = postmortems.draft(incident, actor=who)
-        for item in postmortem.incident.action_items.filter(state="proposed"):
+        demo_postmortem.finish(incident, actor=who, forward=told.forward)
+        for item in incident.action_items.filter(state="proposed"):
             action_items.commit(item, actor=who)
     incident.refresh_from_db()
     return incident
@@ -118,7 +132,7 @@ def _checks(incident: Incident, told: _Clock) -> None:
     )
 
 
-def _check(incident: Incident, told: _Clock, question: str, **fields: Any) -> Evidence:
+def _check(incident: Incident, told: _Clock, question: str, *, phase: str = "measure", **fields: Any) -> Evidence:
     now = told.forward(0.5)
     row = evidence.store(
         incident_id=incident.pk,
@@ -138,6 +152,6 @@ def _check(incident: Incident, told: _Clock, question: str, **fields: Any) -> Ev
         text=f"{question} {word}: {fields['summary']}",
         evidence=[row],
         pinned=fields["verdict"] == "fail",
-        data={"step": "demo", "verdict": fields["verdict"], "phase": "measure"},
+        data={"step": "demo", "verdict": fields["verdict"], "phase": phase},
     )
     return row

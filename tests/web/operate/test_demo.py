@@ -16,8 +16,8 @@ from catalog.models import Change, Service, Team
 from common import clock
 from common.errors import Conflict
 from drills.world import World
-from incidents import intake, lifecycle
-from incidents.models import Delivery, Incident
+from incidents import citations, intake, lifecycle, postmortem_checks
+from incidents.models import Delivery, Incident, Postmortem
 from runbooks import library, schema
 from runbooks.checks import comparing
 from runbooks.models import Runbook
@@ -172,3 +172,13 @@ def test_a_restart_finds_the_trouble_as_it_was(seeded: Team) -> None:
     made = demo.resumed_world()
     assert made.flag("chat-model") == "v43"
     assert abs(made.onset() - (now - timedelta(minutes=40)).timestamp()) < 90
+
+
+def test_its_first_postmortem_is_a_finished_one(seeded: Team) -> None:
+    row = Postmortem.objects.get(incident__number=1)
+    assert row.state == "published"
+    assert citations.open_questions(row.body) == []
+    assert [one.message for one in postmortem_checks.checks(row) if one.code != "item"] == []
+    assert {author for author, _ in row.authors.values()} == {"Admin"}
+    assert "214 of 3,090 users" in row.body
+    assert row.published_at is not None

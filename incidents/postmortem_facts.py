@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from catalog.models import Change, User
 from catalog.permissions import ROLES
 from incidents import pins
+from incidents.impact import Figure, figures, findings_of
 from incidents.models import ActionItem, Evidence, Incident, TimelineEntry
 
 # Roles that are not people; every other actor is shown by role wherever the draft speaks of causes.
@@ -38,8 +39,8 @@ class Facts:
     items: list[ActionItem] = field(default_factory=list)
     alert_count: int = 0
     change_count: int = 0
-    # Numbers of the impact by their name in postmortem_tables.IMPACT: {"value", "how": measured or estimate, "source"}.
-    impact: dict[str, dict[str, str]] = field(default_factory=dict)
+    # Figures of the impact by their name.
+    impact: dict[str, Figure] = field(default_factory=dict)
     # Names and what the draft says instead, longest first.
     names: dict[str, str] = field(default_factory=dict)
 
@@ -106,6 +107,11 @@ class Facts:
         corrected = [entry for entry in self.entries if entry.data.get("started_at")]
         return corrected[-1] if corrected else self.detection()
 
+    def figure_entry(self, name: str) -> TimelineEntry | None:
+        """The entry with which a figure of the impact was set last."""
+        told = (entry for entry in reversed(self.entries) if entry.kind == "impact")
+        return next((entry for entry in told if entry.data.get("figure") == name), None)
+
     def checks(self, *, verifying: bool) -> list[Evidence]:
         """What was measured to find out (False), or to see whether it is over (True)."""
         later = {
@@ -164,6 +170,7 @@ def gather(incident: Incident) -> Facts:
         items=list(ActionItem.objects.filter(incident=incident).select_related("owner").order_by("priority", "due_on")),
         alert_count=incident.alerts.count(),
         change_count=len(changes),
+        impact={figure.name: figure for figure in figures(incident, findings_of(incident))},
         names=_names(incident, entries, changes),
     )
 

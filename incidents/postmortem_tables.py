@@ -10,14 +10,15 @@ from incidents.models import Evidence, TimelineEntry
 from incidents.postmortem_facts import EFFECT_CHECKS, MACHINES, Facts
 from incidents.texts import escaped, span, utc
 
-# What an impact is made of, and who can say it. Each number is measured, an estimate, or unknown with whom to ask.
+# What an impact is made of (the name of its figure in incidents/impact.py, where one is kept), and who can say it.
 IMPACT = (
-    ("Users affected", "Service owner", "how many users were affected, and how was that counted?"),
-    ("Requests affected", "Service owner", "how many requests, and what share of the traffic?"),
-    ("Tenants and slices", "Service owner", "which tenants and slices were affected, and how much?"),
-    ("Wrong or unsafe answers", "Model owner", "how many reached users, and how was that counted?"),
-    ("Cost", "Service owner", "what did it cost, in money, per hour and in all?"),
-    ("Support cases", "Service owner", "how many cases came in because of it?"),
+    ("users", "Users", "Service owner", "how many users were affected, and how was that counted?"),
+    ("traffic", "Traffic", "Service owner", "what share of the requests was affected?"),
+    ("slices", "Slices", "Model owner", "which slices were affected, and how much?"),
+    ("tenants", "Tenants", "Service owner", "which tenants were affected?"),
+    ("", "Wrong or unsafe answers", "Model owner", "how many reached users, and how was that counted?"),
+    ("cost", "Cost per hour", "Service owner", "what did it cost, in money, per hour and in all?"),
+    ("", "Support cases", "Service owner", "how many cases came in because of it?"),
 )
 # What decides what a service answers, and who knows which of it served: before, during and after.
 STATE = (
@@ -83,15 +84,20 @@ def _source(shown: TimelineEntry | Evidence) -> str:
 
 
 def impact(facts: Facts) -> list[dict[str, str]]:
-    """The numbers, each with how it is known. Nothing of ours counts them yet: `unknown`, and whom to ask."""
+    """The numbers, each measured, an estimate, or unknown with whom was or is to be asked."""
     rows = []
-    for name, role, question in IMPACT:
-        known = facts.impact.get(name)
-        if known:
-            rows.append({"name": name} | {part: escaped(known[part]) for part in ("value", "how")})
-            rows[-1]["source"] = known["source"]
+    for name, label, role, question in IMPACT:
+        figure = facts.impact.get(name)
+        told = facts.figure_entry(name)
+        if figure and (figure.value is not None or figure.asked) and (figure.evidence or told):
+            marks = [f"[E{figure.evidence}]"] if figure.evidence else []
+            marks += [f"[T{told.seq}]"] if told else []
+            reason = facts.without_names(figure.reason) if not figure.evidence else ""
+            how = figure.basis + (f" (asked {facts.without_names(figure.asked)})" if figure.asked else "")
+            source = " ".join([f"“{escaped(reason)}”" if reason else "", *marks]).strip()
+            rows.append({"name": label, "value": escaped(figure.words), "how": escaped(how), "source": source})
         else:
-            rows.append({"name": name, "value": "unknown", "how": "unknown", "source": f"**{role}:** {question}"})
+            rows.append({"name": label, "value": "unknown", "how": "unknown", "source": f"**{role}:** {question}"})
     return rows
 
 

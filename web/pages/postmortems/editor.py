@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
+from catalog import presence
 from catalog.models import User
 from common import clock
 from incidents import citations, postmortem_checks, postmortem_sections, postmortem_text
@@ -94,7 +95,8 @@ def context(request: PersonRequest, found: Postmortem, *, edit: str = "", window
     shown = sections(found, checks, comments)
     tab = request.GET.get("tab", "")
     blocking = postmortem_checks.blocking(checks)
-    here = writers_here(shown)
+    writing = writers_here(shown)
+    readers = presence.here("postmortem", str(incident.number), but=request.user)
     return {
         "postmortem": found,
         "incident": incident,
@@ -105,7 +107,7 @@ def context(request: PersonRequest, found: Postmortem, *, edit: str = "", window
         "edit": edit if any(one.key == edit for one in shown) else "",
         "window": window,
         "may_write": postmortem_sections.may_edit(found, request.actor),
-        "here": here,
+        "here": [(person, writing.get(person.pk, [])) for person in readers],
         "clock": clock_of(found),
         "tab": tab if tab in TABS else "evidence",
         "tabs": TABS,
@@ -179,13 +181,13 @@ def lead(found: Postmortem) -> str:
     return "\n".join(line for line in head.split("\n") if not line.startswith(("# ", "## "))).strip()
 
 
-def writers_here(shown: list[SectionShown]) -> list[tuple[User, list[str]]]:
-    """Who writes, and in which sections."""
-    found: dict[int, tuple[User, list[str]]] = {}
+def writers_here(shown: list[SectionShown]) -> dict[int, list[str]]:
+    """In which sections whoever writes does."""
+    found: dict[int, list[str]] = {}
     for section in shown:
         if section.writer is not None:
-            found.setdefault(section.writer.pk, (section.writer, []))[1].append(section.title)
-    return list(found.values())
+            found.setdefault(section.writer.pk, []).append(section.title)
+    return found
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@
   })();
 
   function notice(words) {
-    const place = document.querySelector("[data-notice]");
+    const place = document.querySelector("[data-pm-notice]");
     place.textContent = words;
     place.hidden = !words;
   }

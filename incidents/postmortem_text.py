@@ -159,11 +159,6 @@ def _key(title: str, used: set[str]) -> str:
     return unique
 
 
-def without_title(body: str) -> str:
-    """The text without its first heading, for places that show the title themselves."""
-    return re.sub(r"\A\s*# .*\n", "", body)
-
-
 def fingerprint(text: str) -> str:
     """A short name of a text, blind to the empty lines around it."""
     return hashlib.sha256(text.strip().encode("utf-8", "replace")).hexdigest()[:16]

@@ -61,6 +61,7 @@ class SectionShown:
     writer: User | None
     since: datetime | None
     window: str
+    linked: str
     blocks: list[Block]
     offers: list[PostmortemOffer]
     comments: int
@@ -154,6 +155,7 @@ def sections(
                 writer=row.writer if row and writes else None,
                 since=row.since if row and writes else None,
                 window=row.window if row and writes else "",
+                linked=citations.linked(section.text, found.incident.number),
                 blocks=[_block(piece, found) for piece in pieces],
                 offers=[offer for offer in offers if offer.section == section.key],
                 comments=sum(one.section == section.key and one.settled_at is None for one in comments),

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 from catalog.models import User
 from catalog.permissions import Permission
 from common.errors import Conflict, NotFound
-from incidents import citations, postmortem_export, postmortem_lint, postmortem_text
+from incidents import citations, postmortem_export, postmortem_lint
 from incidents import postmortems as verbs
 from incidents.models import Postmortem
 from web.pages import figures
@@ -52,7 +52,6 @@ def postmortem(request: PersonRequest, number: int) -> HttpResponse:
     edit = request.GET.get("edit", "")
     context = editor.context(request, found, edit=edit, window=request.GET.get("window", "")[:40] or new_window())
     if found.body and (not context["may_write"] or (wanted == "read" and not edit)):
-        context |= {"body": citations.linked(postmortem_text.without_title(found.body), number)}
         return render(request, "postmortems/read.html", context)
     return render(request, "postmortems/postmortem.html", context)
 

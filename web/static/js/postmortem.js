@@ -265,10 +265,15 @@
       if (writers.has(part.dataset.section)) continue;
       if (old.dataset.shown === part.outerHTML) continue;
       if (!force && busy(old)) continue;
-      // Folds that the reader opened stay open.
-      const open = new Set(all("details[open]", old).map((fold) => fold.querySelector("summary")?.textContent));
+      // Folds stay as the reader left them.
       const was = part.outerHTML;
-      all("details", part).forEach((fold) => { if (open.has(fold.querySelector("summary")?.textContent)) fold.open = true; });
+      const folds = all("details", old);
+      const fresher = all("details", part);
+      const words = (fold) => fold.querySelector("summary")?.textContent;
+      fresher.forEach((fold, place) => {
+        const same = folds.length === fresher.length ? folds[place] : folds.find((other) => words(other) === words(fold));
+        if (same) fold.open = same.open;
+      });
       old.replaceWith(part);
       part.dataset.shown = was;
     }

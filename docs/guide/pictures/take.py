@@ -35,6 +35,13 @@ def main() -> None:
             kept = session.storage_state()
             phone = chromium.new_context(viewport=browsers.PHONE, color_scheme="dark", storage_state=kept)
             take(phone.new_page(), f"{running.base}/incidents/{number}", "incident-phone")
+            take(page, f"{running.base}/setup", "setup")
+            take(page, f"{running.base}/how-it-runs", "how-it-runs")
+            page.goto(f"{running.base}/endpoints")
+            page.get_by_role("link", name="demo", exact=True).click()
+            page.locator(".delivery-at").last.click()
+            take(page, page.url, "delivery")
+            write_runbook(page, running.base)
             page.goto(running.base)
             page.get_by_role("link", name="Look and decide").first.click()
             take(page, page.url, "approval")
@@ -48,6 +55,37 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def write_runbook(page: Page, base: str) -> None:
+    """The editor with a fault in it, and what a revision without it changed."""
+    address = f"{base}/runbooks/accuracy_drop_demo"
+    page.goto(f"{address}/edit")
+    begun = page.locator("textarea[name=text]").input_value()
+    changed = begun.replace("window: 10m", "window: 8m").replace("deadline: 24h", "deadline: 12h")
+    put(page, changed.replace("check: change.rank", "check: change.rnak", 1))
+    page.locator(".cm-lintRange-error").scroll_into_view_if_needed()
+    page.locator(".finding").first.get_by_role("link").click()
+    shoot(page, "editor")
+    put(page, changed)
+    page.keyboard.press("Control+s")
+    page.wait_for_url(address)
+    take(page, f"{address}/compare", "compare")
+
+
+def put(page: Page, text: str) -> None:
+    """A text in place of all that stands in the editor, as from the clipboard."""
+    editor = page.get_by_role("textbox", name="YAML")
+    editor.click()
+    page.keyboard.press("Control+A")
+    editor.evaluate(
+        """(content, text) => {
+          const data = new DataTransfer();
+          data.setData("text/plain", text);
+          content.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
+        }""",
+        text,
+    )
+
+
 def approve(page: Page) -> None:
     """As the person on call would: type the version, press the button."""
     page.get_by_role("textbox", name="Type v42 to confirm").first.fill("v42")
@@ -59,6 +97,11 @@ def take(page: Page, address: str, name: str) -> None:
     """One picture of one page, small enough for a repository."""
     page.goto(address)
     page.wait_for_load_state("load")
+    shoot(page, name)
+
+
+def shoot(page: Page, name: str) -> None:
+    """One picture of what is shown now."""
     path = HERE / f"{name}.png"
     page.screenshot(path=path)
     with Image.open(path) as taken:

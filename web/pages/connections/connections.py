@@ -53,6 +53,15 @@ def _kinds() -> list[dict[str, str]]:
     ]
 
 
+def _initial(request: PersonRequest) -> dict[str, Any]:
+    """What the address names, with the connector's own example of settings."""
+    asked = request.GET.dict()
+    kind = asked.get("connector")
+    if kind is None or kind not in CONNECTORS:
+        return asked
+    return {"config": json.dumps(CONNECTORS.get(kind).example, indent=2), **asked}
+
+
 def find(request: PersonRequest, team: str, slug: str, permission: Permission = Permission.SEE) -> Connection:
     """The connection of that team."""
     rows = Connection.objects.filter(team__slug=team).select_related("team")
@@ -70,7 +79,7 @@ def connections(request: PersonRequest) -> HttpResponse:
 def new(request: PersonRequest) -> HttpResponse:
     """Add one."""
     teams = teams_with(request.user, Permission.CONFIGURE)
-    form = NewForm(request.POST if request.method == "POST" else None, teams=teams, initial=request.GET.dict())
+    form = NewForm(request.POST if request.method == "POST" else None, teams=teams, initial=_initial(request))
     if request.method == "POST" and form.is_valid():
         said = form.cleaned_data
         team = team_or_404(request.actor, said["team"], permission=Permission.CONFIGURE)

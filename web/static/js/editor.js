@@ -76,7 +76,7 @@
       ".cm-diagnostic-error": { borderLeft: "3px solid var(--fail)" },
       ".cm-diagnostic-warning": { borderLeft: "3px solid var(--unsure)" },
       // Drawn by text decoration, because the pictures of the original are data: addresses, which our CSP refuses.
-      ".cm-lintRange": { backgroundImage: "none", textDecorationLine: "underline", textDecorationStyle: "wavy", textDecorationThickness: "1px",
+      ".cm-lintRange": { backgroundImage: "none", textDecorationLine: "underline", textDecorationStyle: "wavy", textDecorationThickness: "1.5px",
         textUnderlineOffset: "3px", textDecorationSkipInk: "none" },
       ".cm-lintRange-error": { textDecorationColor: "var(--fail)", backgroundColor: "var(--fail-tint)" },
       ".cm-lintRange-warning": { textDecorationColor: "var(--unsure)", backgroundColor: "var(--unsure-tint)" },

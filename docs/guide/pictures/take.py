@@ -73,7 +73,7 @@ def write_runbook(page: Page, base: str) -> None:
 
 def put(page: Page, text: str) -> None:
     """A text in place of all that stands in the editor, as from the clipboard."""
-    editor = page.get_by_role("textbox", name="YAML")
+    editor = page.locator(".cm-content")
     editor.click()
     page.keyboard.press("Control+A")
     editor.evaluate(

@@ -29,14 +29,14 @@ def session(bare: browsers.Up, chromium: Browser) -> BrowserContext:
 
 def write(page: Page, text: str) -> None:
     """Replace the text in the editor."""
-    page.get_by_role("textbox", name="YAML").click()
+    page.locator(".cm-content").click()
     page.keyboard.press("Control+A")
     paste(page, text)
 
 
 def paste(page: Page, text: str) -> None:
     """Put a text in place of what is selected, as from the clipboard."""
-    page.get_by_role("textbox", name="YAML").evaluate(
+    page.locator(".cm-content").evaluate(
         """(content, text) => {
           const data = new DataTransfer();
           data.setData("text/plain", text);

@@ -47,11 +47,14 @@ class ServiceForm(forms.Form):
         help_text="It takes the place of the text above, which then shows it.",
     )
     field_order = ("team", "text", "file")
+    # The text may be empty where a file is chosen.
+    use_required_attribute = False
 
     def __init__(self, *args: Any, teams: list[Team], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["team"] = team_field(teams)
-        self.fields["text"].required = False
+        self.fields["text"].required = "file" not in self.files
+        self.fields["text"].error_messages["required"] = "Write the file here, or choose one."
         self.order_fields(self.field_order)
 
     def clean(self) -> dict[str, Any]:
@@ -65,8 +68,6 @@ class ServiceForm(forms.Form):
                 self.add_error("file", "This is not UTF-8 text.")
                 return said
             self.data = {**self.data, "text": said["text"]}
-        elif not str(said.get("text") or "").strip():
-            self.add_error("text", "Write the file here, or choose one.")
         return said
 
 

@@ -110,6 +110,8 @@
     });
     area.after(view.dom);
     area.hidden = true;
+    // Nobody could see why an empty text does not go out; the server says it.
+    area.required = false;
     // The label leads to the text that is seen.
     form.querySelector(`label[for="${area.id}"]`)?.addEventListener("click", () => view.focus());
     form.querySelector("[data-editor-keys]")?.removeAttribute("hidden");

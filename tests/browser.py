@@ -32,6 +32,7 @@ class Up:
     base: str
     link: str
     folder: Path
+    process: subprocess.Popen[bytes]
 
     def command(self, *words: str) -> str:
         """What `manage.py …` prints beside it."""
@@ -50,16 +51,16 @@ class Up:
 
 
 @contextmanager
-def up(folder: Path, *options: str) -> Iterator[Up]:
+def up(folder: Path, *options: str, port: int | None = None) -> Iterator[Up]:
     """The product in a process of its own, from its last line of welcome until the block ends."""
-    port, log = servers.free_port(), folder / "up.log"
-    log.touch()
+    port, log = port or servers.free_port(), folder / "up.log"
+    log.write_text("")
     command = [sys.executable, "manage.py", "up", "--port", str(port), "--data-dir", str(folder), *options]
     with servers.running(
         command, ready=lambda: "Next" in log.read_text(), log=log, wait=180, cwd=ROOT, env=_environment(folder)
-    ):
+    ) as process:
         link = re.findall(r"http://\S+/login/link/\S+", log.read_text())[0]
-        yield Up(f"http://127.0.0.1:{port}", link, folder)
+        yield Up(f"http://127.0.0.1:{port}", link, folder, process)
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -32,6 +32,7 @@
     k: () => move(-1),
     a: () => first('form[action$="/acknowledge"] button')?.click(),
     n: () => open(first("[data-note] textarea")),
+    o: () => first(".asks a.button, .is-waiting a.button")?.click(),
   };
 
   let goes = 0;

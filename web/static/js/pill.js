@@ -12,7 +12,7 @@
   const place = (row) => {
     const box = row.getBoundingClientRect();
     const head = document.querySelector("main .head");
-    const top = head ? head.getBoundingClientRect().bottom : 0;
+    const top = head ? Math.max(0, head.getBoundingClientRect().bottom) : 0;
     const bar = document.querySelector(".bottom");
     const bottom = innerHeight - (bar && Backstop.isVisible(bar) ? bar.offsetHeight : 0);
     if (box.bottom < top + 8) return "above";

@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from catalog.actors import person
 from catalog.models import User
 from incidents.models import Postmortem
+from runbooks.models import Runbook
 from tests.factories import make_incident, make_service, make_team, make_user
 from tests.factories_runbooks import make_runbook
 from tests.factories_web import MARK, Program, make_world, signed_in
@@ -82,7 +83,8 @@ def test_colleagues_of_another_team_are_not_found() -> None:
 def test_a_postmortem_is_found_by_its_text_and_a_shipped_runbook_by_everybody() -> None:
     world = make_world()
     Postmortem.objects.filter(pk=world.postmortem.pk).update(body="# The tokenizer had changed")
-    shipped = make_runbook(None, "  check:\n    - {id: look, manual: look}\n", slug="tokenizer_check")
+    shipped = make_runbook(world.team, "  check:\n    - {id: look, manual: look}\n", slug="tokenizer_check")
+    Runbook.objects.filter(pk=shipped.pk).update(team=None)
     assert found(world.member, "tokenizer") == [f"postmortem {world.incident.key}", f"runbook {shipped.slug}"]
 
 

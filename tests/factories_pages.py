@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import time_machine
+from django.conf import settings as django_settings
+from django.db import transaction
 
 from catalog import changes
 from catalog.actors import person
@@ -64,6 +70,31 @@ class Pages:
     run: Run
     approval: ApprovalRequest
     over: Incident
+
+    @property
+    def addresses(self) -> list[str]:
+        """The four pages of the design: incident, run, approval, postmortem."""
+        return [
+            f"/incidents/{self.live.number}",
+            f"/runs/{self.run.uuid}",
+            f"/approvals/{self.approval.uuid}",
+            f"/postmortems/{self.over.number}",
+        ]
+
+
+@contextmanager
+def frozen_pages(folder: Path, **options: str) -> Iterator[Pages]:
+    """Full pages at one fixed moment, taken back in the end: for a session's fixture, outside of any test."""
+    clock_stands, settings = datetime(2026, 11, 21, 3, 14, 7, tzinfo=UTC), django_settings.BACKSTOP
+    django_settings.BACKSTOP = settings.model_copy(update={"data_dir": folder})
+    try:
+        with time_machine.travel(clock_stands, tick=False), transaction.atomic():
+            # As pytest-django's own: what must not run within a transaction may run within this one.
+            transaction.get_connection().atomic_blocks[-1]._from_testcase = True
+            yield make_pages(folder, **options)
+            transaction.set_rollback(True)
+    finally:
+        django_settings.BACKSTOP = settings
 
 
 def make_pages(folder: Path, *, slug: str = "", mark: str = MARK) -> Pages:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx2
 import pytest
 from playwright.sync_api import Browser
 
 from tests import browser as browsers
+from tests.factories_pages import frozen_pages
+from tests.factories_web import signed_in
+from tests.web.shelf import Shelf
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +34,15 @@ def bare_api(bare: browsers.Up) -> Iterator[httpx2.Client]:
     headers = {"Authorization": f"Bearer {bare.token()}"}
     with httpx2.Client(base_url=f"{bare.base}/api/v1", headers=headers, timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def full(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """Every kind of page, full, as somebody with every role sees it; the same each time. Read only."""
+    shelf = Shelf()
+    with django_db_blocker.unblock(), frozen_pages(tmp_path_factory.mktemp("full")) as pages:
+        shelf.fill(signed_in(pages.world.member), *pages.addresses, "/")
+    return shelf
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,53 @@
+"""No barrier that axe can find, on any page, in either theme, on a phone and at a desk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ViewportSize
+
+from tests import browser as browsers
+from tests.web.shelf import Shelf, settled
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.django_db]
+# Everything axe calls a violation, also of good practice; `target-size` is WCAG 2.2.
+OPTIONS = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+
+
+def told(found: dict[str, Any]) -> Iterator[str]:
+    """Each violation in a line: the rule, what it is about, where."""
+    for violation in found["violations"]:
+        for node in violation["nodes"][:3]:
+            why = (node.get("failureSummary") or "").split("\n")[-1].strip()
+            yield f"{violation['id']}: {' '.join(node['target'])[:90]}: {why[:150]}"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "size"), [("light", browsers.DESK), ("dark", browsers.PHONE)], ids=["desk", "phone"]
+)
+def test_axe_finds_nothing_on_any_page(full: Shelf, chromium: Browser, scheme: Any, size: ViewportSize) -> None:
+    """Both themes and both sizes; every theme at every size for the four pages is looked at below."""
+    assert not (faults := faults_on(full, chromium, full.kinds, scheme, size)), faults
+
+
+@pytest.mark.parametrize(
+    ("scheme", "size"), [("dark", browsers.DESK), ("light", browsers.PHONE)], ids=["desk", "phone"]
+)
+def test_axe_finds_nothing_on_the_four_pages(full: Shelf, chromium: Browser, scheme: Any, size: ViewportSize) -> None:
+    kinds = {kind: full.kinds[kind] for kind in ("incident", "run", "approval", "postmortem")}
+    assert not (faults := faults_on(full, chromium, kinds, scheme, size)), faults
+
+
+def faults_on(shelf: Shelf, browser: Browser, kinds: dict[str, str], scheme: Any, size: ViewportSize) -> str:
+    """A line per violation, with the pages that have it."""
+    axe, faults = Axe(), dict[str, list[str]]()
+    with shelf.shown(browser, color_scheme=scheme, viewport=size) as (context, _):
+        page = context.new_page()
+        for kind, address in kinds.items():
+            settled(page, address)
+            for line in told(axe.run(page, options=OPTIONS).response):
+                faults.setdefault(line, []).append(kind)
+    return "\n".join(f"{line}: on {', '.join(where)}" for line, where in faults.items())

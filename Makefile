@@ -7,7 +7,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 export HOST PORT
 
-.PHONY: run test check bench setup lock screenshots clean
+.PHONY: run test check bench setup lock screenshots references clean
 
 # Everything in one process on the first free try; PORT, HOST and BACKSTOP_DATA_DIR choose where.
 run: setup
@@ -44,9 +44,13 @@ $(VENV)/.check: requirements/check.txt requirements/install.py
 lock: setup
 	@$(PYTHON) requirements/install.py $(VENV) --lock
 
-# The pictures of the guide and the README, made from a fresh demo.
+# The pictures of the guide and the README, made from a fresh demo; ARGS="--all <folder>" takes one of every page.
 screenshots: setup $(VENV)/.test
-	$(PY) docs/guide/pictures/take.py
+	$(PY) docs/guide/pictures/take.py $(ARGS)
+
+# The pictures that tests/web/test_visual.py compares with, taken anew: look at them before you commit them.
+references: setup $(VENV)/.test
+	BACKSTOP_TAKE_REFERENCES=1 $(PY) -m pytest -p no:cacheprovider -q tests/web/test_visual.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -61,6 +61,12 @@ _STEPS = """\
 """
 
 
+# Numbers of their own, so that pages look the same whatever was made before.
+LIVE, OVER = 42, 41
+# When frozen pages were made.
+NOW = datetime(2026, 11, 21, 3, 14, 7, tzinfo=UTC)
+
+
 @dataclass
 class Pages:
     """A world, and in it an incident whose run waits for an approval, and one that is over and written up."""
@@ -85,10 +91,10 @@ class Pages:
 @contextmanager
 def frozen_pages(folder: Path, **options: str) -> Iterator[Pages]:
     """Full pages at one fixed moment, taken back in the end: for a session's fixture, outside of any test."""
-    clock_stands, settings = datetime(2026, 11, 21, 3, 14, 7, tzinfo=UTC), django_settings.BACKSTOP
+    settings = django_settings.BACKSTOP
     django_settings.BACKSTOP = settings.model_copy(update={"data_dir": folder})
     try:
-        with time_machine.travel(clock_stands, tick=False), transaction.atomic():
+        with time_machine.travel(NOW, tick=False), transaction.atomic():
             # As pytest-django's own: what must not run within a transaction may run within this one.
             transaction.get_connection().atomic_blocks[-1]._from_testcase = True
             yield make_pages(folder, **options)
@@ -116,7 +122,8 @@ def make_pages(folder: Path, *, slug: str = "", mark: str = MARK) -> Pages:
         )
     at = now - timedelta(minutes=26)
     changes.record(team=team, service=service, kind="model", summary=f"{mark} v43", source="ci", occurred_at=at)
-    live = make_incident(team, service, title=f"{mark} accuracy 0.91 → 0.78", severity=2, started_at=now)
+    title = f"{mark} accuracy 0.91 → 0.78"
+    live = make_incident(team, service, number=LIVE, title=title, severity=2, started_at=now - timedelta(minutes=14))
     book = make_runbook(
         team,
         _STEPS.format(service=service.slug),
@@ -127,7 +134,7 @@ def make_pages(folder: Path, *, slug: str = "", mark: str = MARK) -> Pages:
     approval = _worked_off(run)
     lifecycle.acknowledge(live, actor=actor)
     lifecycle.add_note(live, text=f"{mark} looks like the new version", actor=actor)
-    over = Story(team).incident
+    over = Story(team, number=OVER).incident
     postmortems.draft(over, actor=actor)
     return Pages(world, live, run, approval, over)
 

@@ -40,7 +40,10 @@ def bare_api(bare: browsers.Up) -> Iterator[httpx2.Client]:
 def full(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     """Every kind of page, full, as somebody with every role sees it; the same each time. Read only."""
     shelf = Shelf()
-    with django_db_blocker.unblock(), frozen_pages(tmp_path_factory.mktemp("full")) as pages:
+    with (
+        django_db_blocker.unblock(),
+        frozen_pages(tmp_path_factory.mktemp("full"), slug="search", mark="Search") as pages,
+    ):
         shelf.fill(signed_in(pages.world.member), *pages.addresses, "/")
     return shelf
 

@@ -1,26 +1,48 @@
-"""Take the pictures of the README and the guide from a fresh demo, in Chromium: `make screenshots`."""
+"""Pictures from a fresh demo, in Chromium: `make screenshots`.
+
+make screenshots                            those of the README and the guide, into the checkout
+make screenshots ARGS="--all <folder>"      every kind of page, in both themes and both sizes, into a folder
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
 import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+import django
 from PIL import Image
 from playwright.sync_api import Page
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[2]))
 
-from tests import browser as browsers  # the checkout must be on the path first
+# The checkout must be on the path first. `environment` gives settings that touch no data, before Django reads any.
+from tests import browser as browsers
+from tests import environment, pictures  # noqa: F401
 
 SIZE = {"width": 1280, "height": 800}
 LARGEST_BYTES = 150_000
 
 
 def main() -> None:
+    """As the arguments say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", metavar="FOLDER", type=Path, help="every kind of page, into this folder")
+    target = parser.parse_args().all
+    if target is None:
+        guide()
+        return
+    os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+    django.setup()
+    pictures.take_all(target)
+
+
+def guide() -> None:
     """Sign in to a fresh demo as a newcomer does, and take the picture of each step."""
     folder = Path(tempfile.mkdtemp(prefix="pictures-"))
     try:

@@ -89,16 +89,23 @@ class Pages:
 
 
 @contextmanager
+def undone() -> Iterator[None]:
+    """Whatever is done to the database in the block is taken back at its end."""
+    with transaction.atomic():
+        # As pytest-django's own: what must not run within a transaction may run within this one.
+        transaction.get_connection().atomic_blocks[-1]._from_testcase = True
+        yield
+        transaction.set_rollback(True)
+
+
+@contextmanager
 def frozen_pages(folder: Path, **options: str) -> Iterator[Pages]:
     """Full pages at one fixed moment, taken back in the end: for a session's fixture, outside of any test."""
     settings = django_settings.BACKSTOP
     django_settings.BACKSTOP = settings.model_copy(update={"data_dir": folder})
     try:
-        with time_machine.travel(NOW, tick=False), transaction.atomic():
-            # As pytest-django's own: what must not run within a transaction may run within this one.
-            transaction.get_connection().atomic_blocks[-1]._from_testcase = True
+        with time_machine.travel(NOW, tick=False), undone():
             yield make_pages(folder, **options)
-            transaction.set_rollback(True)
     finally:
         django_settings.BACKSTOP = settings
 

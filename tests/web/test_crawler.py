@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import transaction
 from django.test import Client
 
 from catalog import people
@@ -16,7 +15,7 @@ from catalog.models import User
 from catalog.permissions import ROLES
 from tests import crawl
 from tests.factories import make_team, make_user
-from tests.factories_pages import Pages, make_pages
+from tests.factories_pages import Pages, make_pages, undone
 from tests.factories_web import signed_in
 
 pytestmark = pytest.mark.django_db
@@ -54,12 +53,8 @@ def opened_by(client: Client) -> Callable[[str], crawl.Answer]:
 
 def post(client: Client, form: crawl.Form, told: dict[str, Any]) -> Any:
     """Send a form and take back whatever it did, so that the next one meets the same world."""
-    with transaction.atomic() as _:
-        # As pytest-django's own: what must not run within a transaction may run within this one.
-        transaction.get_connection().atomic_blocks[-1]._from_testcase = True
-        answer = client.post(form.action, told)
-        transaction.set_rollback(True)
-    return answer
+    with undone():
+        return client.post(form.action, told)
 
 
 def walked(client: Client, *, each: int, junk: bool) -> tuple[list[crawl.Page], list[str]]:

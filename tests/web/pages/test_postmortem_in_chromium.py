@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from tests import browser as browsers
 
@@ -89,7 +89,7 @@ def settled(bare_api: httpx2.Client, number: int, key: str, words: str, page: Pa
 
 
 @SIZES
-def test_the_fields_of_the_editor(page: Page, bare: browsers.Up, number: int, size: browsers.ViewportSize) -> None:
+def test_the_fields_of_the_editor(page: Page, bare: browsers.Up, number: int, size: ViewportSize) -> None:
     heard = browsers.complaints(page)
     page.set_viewport_size(size)
     page.goto(f"{bare.base}/postmortems/{number}")
@@ -98,7 +98,7 @@ def test_the_fields_of_the_editor(page: Page, bare: browsers.Up, number: int, si
         expect(head).to_contain_text(words)
     expect(page.locator("#pm-rail li")).to_have_count(17)
     expect(page.locator("#pm-rail")).to_contain_text("open questions")
-    for key, words in {
+    for key, told in {
         "facts": ("Impact began", "Detected", "Acknowledged", "Mitigated", "Resolved", "Verified", "Closed", "set by"),
         "impact": ("Users", "Traffic", "Cost per hour", "unknown", "How known"),
         "state": ("Before", "During", "After", "Prompt or template", "Retrieval index"),
@@ -106,7 +106,7 @@ def test_the_fields_of_the_editor(page: Page, bare: browsers.Up, number: int, si
         "items": ("Owner", "Until", "Priority", "Cause", "Closing check", "Tracker", "why 4", "It rings"),
         "timeline": ("The provider is slow", "from evidence"),
     }.items():
-        for word in words:
+        for word in told:
             expect(page.locator(f"#s-{key}")).to_contain_text(word)
     for name in ("Evidence", "Checks", "Comments", "History"):
         expect(page.locator("#pm-tabs")).to_contain_text(name)

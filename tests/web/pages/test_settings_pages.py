@@ -8,8 +8,8 @@ from django.test import Client
 from catalog.models import ApiToken, Change, Connection, Team, User
 from incidents.models import ActionItem, Delivery, Endpoint
 from runbooks.models import Runbook
-from tests.factories import make_service, make_team, make_user
-from tests.factories_web import make_world, signed_in
+from tests.factories import make_service, make_user
+from tests.factories_web import make_world
 
 pytestmark = pytest.mark.django_db
 BOOK = """spec: 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -20,6 +21,14 @@ phases:
     - {id: look, name: Is it slow?, check: metric.query, with: {signal: latency}, fail_if: value > 5}
 """
 FAULTY = BOOK.replace("metric.query", "metric.qeury")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patience() -> Iterator[None]:
+    """A busy machine lints and loads more slowly than a person would wait."""
+    expect.set_options(timeout=30_000)
+    yield
+    expect.set_options(timeout=5_000)
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +137,9 @@ def test_it_leads_from_nothing_to_a_first_incident(bare: browsers.Up, session: B
     expect(page.locator("[data-copy-source]").first).to_contain_text("/hooks/alertmanager/")
     steps().get_by_role("button", name="Send it").click()
     opened = page.get_by_role("link", name=re.compile(r"Open INC-\d+"))
-    opened.click(timeout=15_000)
+    opened.click()
     expect(page).to_have_url(re.compile(r"/incidents/\d+$"))
-    expect(live.get_by_text("Delivery to Walk alerts").first).to_be_visible(timeout=15_000)
+    expect(live.get_by_text("Delivery to Walk alerts").first).to_be_visible()
     assert "is-done" in str(steps().locator("#step-alert").get_attribute("class"))
     expect(page.locator("#step-address")).to_have_class("is-next")
     expect(page.get_by_text("5 of 6 done")).to_be_visible()

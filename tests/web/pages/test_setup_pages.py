@@ -146,5 +146,6 @@ def test_a_picture_that_is_not_there_is_not_found(client: Client, admin: User) -
 
 
 def test_a_heading_inside_code_is_no_section() -> None:
-    found = guide.sections("Begin\n\n## One\n\n```\n## not this\n```\n\n## Two `b`\n\nEnd")
-    assert [(part.id, part.title) for part in found] == [("", ""), ("one", "One"), ("two-b", "Two `b`")]
+    found = guide.sections("Begin\n\n## One\n\n```\n## not this\n```\n\n## Two `b`\n### Three\nEnd")
+    told = [(part.id, part.level) for part in found]
+    assert told == [("", 2), ("one", 2), ("two-b", 2), ("three", 3)]

@@ -49,11 +49,12 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Section:
-    """What stands under one heading of the second level; the part before the first has neither id nor title."""
+    """What stands under a heading of the second or third level; the part before the first has no id and no title."""
 
     id: str
     title: str
     body: str
+    level: int = 2
 
 
 @lru_cache(maxsize=1)
@@ -74,17 +75,18 @@ def _read(file: Path) -> Page:
 
 
 def sections(text: str) -> list[Section]:
-    """A page cut at its headings of the second level, each with an id that addresses can name."""
+    """A page cut at its headings of the second and third level, each with an id that addresses can name."""
     found: list[Section] = []
-    heading, lines, is_code = "", [], False
+    heading, level, lines, is_code = "", 2, list[str](), False
     for line in [*text.split("\n"), "## "]:
         is_code ^= line.lstrip().startswith("```")
-        if not line.startswith("## ") or is_code:
+        if is_code or not line.startswith(("## ", "### ")):
             lines.append(line)
             continue
-        if body := "\n".join(lines).strip():
-            found.append(Section(slug_of(heading), heading, body))
-        heading, lines = line[3:].strip(), []
+        if heading or "".join(lines).strip():
+            found.append(Section(slug_of(heading), heading, "\n".join(lines).strip(), level))
+        marks, _, heading = line.partition(" ")
+        heading, level, lines = heading.strip(), len(marks), []
     return found
 
 

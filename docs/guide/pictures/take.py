@@ -82,7 +82,7 @@ def write_runbook(page: Page, base: str) -> None:
     address = f"{base}/runbooks/accuracy_drop_demo"
     page.goto(f"{address}/edit")
     begun = page.locator("textarea[name=text]").input_value()
-    changed = begun.replace("window: 10m", "window: 8m").replace("deadline: 24h", "deadline: 12h")
+    changed = begun.replace("half_life: 30m", "half_life: 1h").replace("fail than before?", "fail than an hour ago?")
     put(page, changed.replace("check: change.rank", "check: change.rnak", 1))
     page.locator(".finding.is-error").first.get_by_role("link").click()
     shoot(page, "editor")

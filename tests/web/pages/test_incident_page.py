@@ -327,6 +327,23 @@ def test_the_number_of_queries_does_not_grow(client: Client) -> None:
     assert max(many for _, many in asked.values()) <= 36
 
 
+def test_the_list_says_how_each_open_one_stands(client: Client, incident: Incident, responder: User) -> None:
+    diagnosed(incident, "model")
+    over = lifecycle.declare(team=incident.team, title="Long gone", severity=3, actor=ENGINE)
+    lifecycle.resolve(over, actor=ENGINE)
+    said = words(client.get("/incidents").content.decode())
+    with CaptureQueriesContext(connection) as queries:
+        client.get("/incidents")
+    assert "nobody leads Open nobody has acknowledged for" in said
+    assert "Answers got worse Likely cause:" in said
+    assert "Resolved lasted" in said
+    for nth in range(5):
+        lifecycle.declare(team=incident.team, title=f"More {nth}", severity=3, actor=ENGINE)
+    with CaptureQueriesContext(connection) as more:
+        client.get("/incidents")
+    assert len(more) == len(queries)
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 LONG = "Wort" * 125
 ODD = "‮שלום evil‬ Z̸̢̛͙͚a̶̡͝l̵̨͘g̷̛͜o̴͜͝ \u0000‏"

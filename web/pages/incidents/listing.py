@@ -10,8 +10,11 @@ from catalog.models import Service
 from catalog.permissions import Permission
 from incidents.models import Incident
 from web.pages.paging import paged
-from web.policy import PersonRequest, allow, visible
+from web.pages.standing import standings
+from web.pages.waiting import asks, steps_waiting
+from web.policy import PersonRequest, allow, team_ids, visible
 
+WAITING_SHOWN = 200
 VIEWS = {
     "open": Q(state__in=["open", "acknowledged", "mitigated"]),
     "over": Q(state__in=["resolved", "closed"]),
@@ -39,8 +42,14 @@ def incidents(request: PersonRequest) -> HttpResponse:
             wanted |= Q(number=int(number))
         rows = rows.filter(wanted)
     rows = rows.annotate(alert_count=Count("alerts")).order_by("-number")
+    page = paged(request, rows)
+    open_rows: list[Incident] = [row for row in page.rows if row.is_open]
+    waiting = steps_waiting(team_ids(request.actor)).filter(run__incident__in=open_rows)
+    stands = standings(open_rows, asks(list(waiting[:WAITING_SHOWN]))) if open_rows else []
     context = {
-        "page": paged(request, rows),
+        "page": page,
+        # How each open one stands, by its number.
+        "stands": {one.incident.number: one for one in stands},
         "view": view,
         "views": list(VIEWS),
         "severity_chosen": severity,

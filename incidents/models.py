@@ -20,6 +20,11 @@ from catalog.models import Service, Team
 User = settings.AUTH_USER_MODEL
 
 
+def _choices(*words: str) -> list[tuple[str, str]]:
+    """Values and the words for them: `in review` is kept as `in_review`."""
+    return [(word.replace(" ", "_"), word) for word in words]
+
+
 class Endpoint(models.Model):
     """Where one sender posts alerts or changes: a source's format, a secret address, a team, maybe a service."""
 
@@ -44,11 +49,7 @@ class Endpoint(models.Model):
 class Delivery(models.Model):
     """One accepted webhook: the raw bytes as they came (encrypted) and what became of them."""
 
-    STATUSES: ClassVar[list[tuple[str, str]]] = [
-        ("received", "received"),
-        ("processed", "processed"),
-        ("rejected", "rejected"),
-    ]
+    STATUSES: ClassVar[list[tuple[str, str]]] = _choices("received", "processed", "rejected")
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="deliveries")
@@ -123,21 +124,10 @@ class Alert(models.Model):
 class Incident(models.Model):
     """Something is wrong with a service, from the first alert to the closed postmortem."""
 
-    STATES: ClassVar[list[tuple[str, str]]] = [
-        ("open", "open"),
-        ("acknowledged", "acknowledged"),
-        ("mitigated", "mitigated"),
-        ("resolved", "resolved"),
-        ("closed", "closed"),
-    ]
-    TYPES: ClassVar[list[tuple[str, str]]] = [
-        ("accuracy_drop", "accuracy drop"),
-        ("latency_spike", "latency spike"),
-        ("cost_explosion", "cost explosion"),
-        ("safety_incident", "safety incident"),
-        ("data_issue", "data issue"),
-        ("other", "other"),
-    ]
+    STATES: ClassVar[list[tuple[str, str]]] = _choices("open", "acknowledged", "mitigated", "resolved", "closed")
+    TYPES: ClassVar[list[tuple[str, str]]] = _choices(
+        "accuracy drop", "latency spike", "cost explosion", "safety incident", "data issue", "other"
+    )
     SEVERITIES: ClassVar[list[tuple[int, str]]] = [(1, "critical"), (2, "major"), (3, "minor"), (4, "low")]
 
     number = models.PositiveIntegerField(unique=True)
@@ -361,14 +351,7 @@ class Message(models.Model):
 class Postmortem(models.Model):
     """The blameless story of one incident, drafted from its timeline; its clock starts at mitigation."""
 
-    STATES: ClassVar[list[tuple[str, str]]] = [
-        ("due", "due"),
-        ("draft", "draft"),
-        ("in_review", "in review"),
-        ("approved", "approved"),
-        ("published", "published"),
-        ("closed", "closed"),
-    ]
+    STATES: ClassVar[list[tuple[str, str]]] = _choices("due", "draft", "in review", "approved", "published", "closed")
 
     incident = models.OneToOneField(Incident, on_delete=models.PROTECT, related_name="postmortem")
     state = models.CharField(max_length=10, choices=STATES, default="due")
@@ -474,22 +457,12 @@ class PostmortemComment(models.Model):
 class ActionItem(models.Model):
     """What will be done so that it does not happen again: an owner, a date, and how one can tell that it is done."""
 
-    STATES: ClassVar[list[tuple[str, str]]] = [
-        ("proposed", "proposed"),
-        ("committed", "committed"),
-        ("in_progress", "in progress"),
-        ("done", "done"),
-        ("verified", "verified"),
-        ("declined", "declined"),
-    ]
-    KINDS: ClassVar[list[tuple[str, str]]] = [
-        ("prevent", "prevent"),
-        ("detect", "detect"),
-        ("mitigate", "mitigate"),
-        ("repair", "repair"),
-        ("process", "process"),
-        ("investigate", "investigate"),
-    ]
+    STATES: ClassVar[list[tuple[str, str]]] = _choices(
+        "proposed", "committed", "in progress", "done", "verified", "declined"
+    )
+    KINDS: ClassVar[list[tuple[str, str]]] = _choices(
+        "prevent", "detect", "mitigate", "repair", "process", "investigate"
+    )
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     incident = models.ForeignKey(Incident, on_delete=models.PROTECT, related_name="action_items")

@@ -88,6 +88,8 @@ def impact(facts: Facts) -> list[dict[str, str]]:
     rows = []
     for name, label, role, question in IMPACT:
         figure = facts.impact.get(name)
+        if figure and figure.evidence and figure.evidence not in facts.evidence:
+            figure = None
         told = facts.figure_entry(name)
         if figure and (figure.value is not None or figure.asked) and (figure.evidence or told):
             marks = [f"[E{figure.evidence}]"] if figure.evidence else []

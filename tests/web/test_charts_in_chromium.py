@@ -43,10 +43,12 @@ def test_it_is_drawn_in_both_themes_and_sizes(chromium: Browser, demo: Demo, the
     page.reload()
     expect(page.locator(".plot canvas").first).to_be_visible()
     expect(page.locator("svg.chart").first).to_be_hidden()
-    for token in ("--ink", "--line", "--fail"):
-        assert page.evaluate(COUNT, token) > 20, token
-    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    # Before any pixel is read: Chromium itself warns of reading them twice.
     assert found == []
+    # The onset is a thin dashed line, most of it smoothed into its ground.
+    for token, least in (("--ink", 100), ("--line", 100), ("--fail", 5)):
+        assert page.evaluate(COUNT, token) > least, token
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     page.context.close()
 
 

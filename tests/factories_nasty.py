@@ -30,7 +30,8 @@ MANY_MARKS = "Z" + "\u0301" * 10_000
 _FREE = {
     "acknowledged_by", "answer", "asked", "author", "body", "closing_check", "declared_by", "description",
     "environment", "error", "full_name", "health", "label", "last_error", "message", "name", "note", "pending_note",
-    "reason", "recipient", "saved_by", "service_name", "started_by", "stop_reason", "subject", "summary", "title", "text",
+    "reason", "recipient", "saved_by", "service_name", "started_by", "stop_reason", "subject", "summary", "title",
+    "text",
     "trigger_reason", "warning",
 }  # fmt: skip
 # Their texts are keys, or are read by the engine.

@@ -71,9 +71,7 @@ def test_a_double_click_is_one_decision(live_server: LiveServer, sam: BrowserCon
     assert_decided_once(run)
 
 
-def test_a_click_in_a_second_tab_shows_the_first_result(
-    live_server: LiveServer, sam: BrowserContext, run: Run
-) -> None:
+def test_a_click_in_a_second_tab_shows_the_first_result(live_server: LiveServer, sam: BrowserContext, run: Run) -> None:
     # Without its script the second tab does not notice what the first one did.
     first = ask(sam, live_server)
     sam.route("**/js/*.js", lambda route: route.abort())

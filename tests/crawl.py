@@ -90,12 +90,16 @@ class Page:
     html: str
     title: str = ""
     headings: int = 0
+    # Without a frame of its own: it is put into the page that fetched it.
+    is_part: bool = False
     has_main: bool = False
     stylesheets: list[str] = field(default_factory=list)
     scripts: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
     # The links of the part that differs from page to page.
     own_links: list[str] = field(default_factory=list)
+    # What it fetches of itself: parts that are read anew when something changes.
+    parts: list[str] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
     forms: list[Form] = field(default_factory=list)
 
@@ -118,6 +122,8 @@ class _Reader(HTMLParser):
             self.inside.append(tag)
         if it.get("id"):
             page.ids.add(it["id"])
+        if it.get("hx-get"):
+            page.parts.append(urljoin(page.path, it["hx-get"]))
         if tag == "link" and "stylesheet" in it.get("rel", ""):
             page.stylesheets.append(it.get("href", ""))
         elif tag == "script" and it.get("src"):
@@ -253,8 +259,9 @@ class Walk:
                 continue
             path = answer.path
             page = read(path, answer.status, answer.body)
+            page.is_part = "<html" not in answer.body
             yield page
-            for link in page.links:
+            for link in [*page.links, *page.parts]:
                 target = urldefrag(urljoin(path, link)).url
                 if is_ours(link) and not target.startswith(self.leave) and target not in self.found_on:
                     self.found_on[target] = path
@@ -263,6 +270,8 @@ class Walk:
 
 def faults_of(page: Page) -> list[str]:
     """What makes a page a dead end or leaves it unstyled."""
+    if page.is_part:
+        return []
     ids = page.ids | {"", "top"}
     told = {
         "it has no title": not page.title.strip(),

@@ -53,7 +53,7 @@ def _kinds(session: BrowserContext, base: str) -> Iterator[tuple[str, str]]:
 
     for page in crawl.Walk(get, each=1).pages():
         kind = re.sub(r"\W+", "-", crawl.shape(page.path).partition("?")[0])
-        if kind not in seen:
+        if kind not in seen and not page.is_part:
             seen.add(kind)
             yield kind, page.path
 

@@ -54,7 +54,8 @@ class Shelf:
 
         for page in crawl.Walk(get, starts=starts or ("/",), each=each).pages():
             # A list that is filtered looks like the whole one.
-            self.kinds.setdefault(crawl.shape(page.path).partition("?")[0], page.path)
+            if not page.is_part:
+                self.kinds.setdefault(crawl.shape(page.path).partition("?")[0], page.path)
 
     @contextmanager
     def shown(self, browser: Browser, **options: Any) -> Iterator[tuple[BrowserContext, list[str]]]:

@@ -68,12 +68,12 @@ def queries_of(client: Client, path: str) -> list[str]:
 
 
 def addresses(client: Client, incident: Incident, run: object) -> list[str]:
-    """The pages that grow with what happens, and every fragment and tab that they lead to."""
+    """The pages that grow with what happens: incident and run, their tabs, and the parts that they fetch anew."""
     own = (f"/incidents/{incident.number}", f"/runs/{run}")
-    found = {link for path in own for link in crawl.read(path, 200, client.get(path).content.decode()).links}
-    tabs = {urljoin(own[0], link).partition("#")[0] for link in found}
-    fragments = [f"{own[0]}/{name}" for name in ("now", "timeline", "facts")] + [f"{own[1]}/steps"]
-    return sorted({*own, *fragments, *(tab for tab in tabs if tab.startswith(f"{own[0]}/") and "evidence" not in tab)})
+    pages = [crawl.read(path, 200, client.get(path).content.decode()) for path in own]
+    tabs = {urljoin(page.path, link).partition("#")[0] for page in pages for link in page.links}
+    found = {tab for tab in tabs if tab.startswith(f"{own[0]}/") and "evidence" not in tab and not tab.endswith(".csv")}
+    return sorted({*own, *found, *(part for page in pages for part in page.parts)})
 
 
 def test_a_full_incident_asks_no_more_than_an_empty_one(pages: Pages) -> None:

@@ -50,7 +50,7 @@ screenshots: setup $(VENV)/.test
 
 # The pictures that tests/web/test_visual.py compares with, taken anew: look at them before you commit them.
 references: setup $(VENV)/.test
-	BACKSTOP_TAKE_REFERENCES=1 $(PY) -m pytest -p no:cacheprovider -q tests/web/test_visual.py
+	TAKE_REFERENCES=1 $(PY) -m pytest -p no:cacheprovider -q tests/web/test_visual.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

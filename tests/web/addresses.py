@@ -33,10 +33,11 @@ GAPS: list[tuple[str, str, Callable[[World], object]]] = [
     ("login/link/", "token", lambda w: "unknown"),
     ("incidents/", "evidence", lambda w: w.evidence),
     ("incidents/", "evidence_number", lambda w: w.evidence),
+    # An impact figure by the API, a signal on the pages: neither takes the other's name for one of its own.
+    ("incidents/<int:number>/impact/", "name", lambda w: "users"),
     ("incidents/", "name", lambda w: w.signal.name),
     ("incidents/", "gate", lambda w: w.gate.pk),
     ("incidents/", "seq", lambda w: 1),
-    ("incidents/", "name", lambda w: "users"),
     ("incidents/", "part", lambda w: list(PARTS)),
     ("incidents/", "number", lambda w: w.incident.number),
     ("postmortems/", "number", lambda w: w.incident.number),

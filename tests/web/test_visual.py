@@ -21,7 +21,7 @@ from tests.web.shelf import Shelf, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.django_db]
 REFERENCES = Path(__file__).parent / "references"
-TAKE = "BACKSTOP_TAKE_REFERENCES" in os.environ
+TAKE = "TAKE_REFERENCES" in os.environ
 LARGEST_BYTES = 60_000
 # A pixel differs when one of its colours does by more than this; the page, when more than this share of it does.
 DIFFERS, SHARE = 60, 0.005

@@ -256,7 +256,7 @@ def _moved(row: ApprovalRequest, effect: Effect | None) -> tuple[datetime | None
 def _signal_back(row: ApprovalRequest, since: datetime) -> tuple[datetime | None, str]:
     """The first sign that it helped: a verifying check that passed, or the last alert resolved."""
     run = row.step_run.run
-    passed = run.steps.filter(phase="verify", kind="check", verdict="pass", settled_at__gt=since)
+    passed = run.steps.filter(phase="verify", kind="check", verdict="pass", settled_at__gte=since)
     first: StepRun | None = passed.order_by("settled_at").first()
     found = [(first.settled_at, first.summary or first.name)] if first is not None and first.settled_at else []
     if run.incident is not None:

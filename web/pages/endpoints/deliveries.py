@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST
 from catalog import permissions
 from catalog.permissions import Permission
 from common.background import enqueue
+from common.plain import plain
 from incidents import intake
 from incidents.models import Alert, Delivery, Endpoint, Incident
 from runbooks import tasks
@@ -59,7 +60,8 @@ def _keys(delivery: Delivery) -> list[str]:
 def _pretty(text: str) -> str:
     """JSON with indents; anything else, and JSON that was cut, as it is."""
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        # An escaped half of a surrogate pair is legal JSON, and no page can hold it.
+        return json.dumps(plain(json.loads(text)), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return text
 

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 from tests import crawl
 
-BASE = "http://backstop.test"
+BASE = "https://backstop.test"
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -94,14 +95,15 @@ def raw_bytes(client: Client, forms: list[crawl.Form], other: World) -> Iterator
     form_kind = "application/x-www-form-urlencoded"
     bodies = [(BROKEN, form_kind), (BROKEN, "multipart/form-data; boundary=x"), (BROKEN, "text/plain")]
     huge = urlencode({"text": "x" * 10_000_000}).encode()
+    read = {form.action for form in forms if any(field.is_text for field in form.fields)}
     for path in {crawl.shape(form.action): form.action for form in forms}.values():
         for body, kind in [*bodies, (huge, form_kind)]:
-            kept = client.cookies.copy()
+            kept = SimpleCookie(client.cookies)
             with undone():
                 status = client.generic("POST", path, body, content_type=kind).status_code
             client.cookies = kept
-            expected = (400, 403, 404, 413) if body is huge else (*ANSWERS, 403, 404, 415)
-            if status not in expected:
+            # A form of buttons alone reads nothing, so that it may go well; nginx and config/limits.py stand before it.
+            if status not in (*ANSWERS, 403, 415) or (body is huge and path in read and status in (200, 302)):
                 yield f"{path} answers {status} to {len(body):,} bytes of {kind}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def opened_by(client: Client) -> Callable[[str], crawl.Answer]:
 
 def post(client: Client, form: crawl.Form, told: dict[str, Any]) -> Any:
     """Send a form and take back whatever it did, so that the next one meets the same world."""
-    kept = client.cookies.copy()
+    kept = SimpleCookie(client.cookies)
     with undone():
         answer = client.post(form.action, told)
     # A form may end the session or begin another.

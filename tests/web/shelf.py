@@ -83,10 +83,13 @@ class Shelf:
 
     def _serve(self, route: Route, address: str) -> None:
         kept = self.pages.get(address)
-        if kept is None:
+        if kept is None and route.request.resource_type in ("fetch", "xhr"):
+            # A part that a page reads anew: there is never news.
+            route.fulfill(status=204)
+        elif kept is None:
             route.fulfill(status=404, content_type="text/plain", body="not on the shelf")
-            return
-        route.fulfill(status=kept.status, headers=kept.headers, body=kept.body)
+        else:
+            route.fulfill(status=kept.status, headers=kept.headers, body=kept.body)
 
 
 def _serve_file(route: Route, name: str) -> None:

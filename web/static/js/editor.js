@@ -104,7 +104,7 @@
         CM.lintGutter(),
         theme,
         CM.syntaxHighlighting(colours),
-        EditorView.contentAttributes.of({ "aria-label": "YAML", spellcheck: "false", autocapitalize: "off", autocorrect: "off" }),
+        EditorView.contentAttributes.of({ "aria-label": "YAML", tabindex: "0", spellcheck: "false", autocapitalize: "off", autocorrect: "off" }),
         EditorView.updateListener.of((update) => { if (update.docChanged) { area.value = text(); changed(); } }),
       ],
     });

@@ -53,4 +53,12 @@
   });
   document.addEventListener("htmx:after:settle", ready);
   ready();
+
+  // What scrolls sideways is reached by Tab and scrolled by the arrow keys; not every browser offers that by itself.
+  const reachable = () => Backstop.each(".scroll, .prose pre, .prose table", (it) => {
+    if (it.scrollWidth > it.clientWidth) it.tabIndex = 0;
+  });
+  reachable();
+  addEventListener("resize", reachable);
+  document.addEventListener("htmx:after:swap", reachable);
 })();

@@ -100,6 +100,7 @@ class Page:
     own_links: list[str] = field(default_factory=list)
     # What it fetches of itself: parts that are read anew when something changes.
     parts: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
     forms: list[Form] = field(default_factory=list)
 
@@ -124,10 +125,8 @@ class _Reader(HTMLParser):
             page.ids.add(it["id"])
         if it.get("hx-get"):
             page.parts.append(urljoin(page.path, it["hx-get"]))
-        if tag == "link" and "stylesheet" in it.get("rel", ""):
-            page.stylesheets.append(it.get("href", ""))
-        elif tag == "script" and it.get("src"):
-            page.scripts.append(it["src"])
+        if tag in ("link", "script", "img"):
+            self._fetched(tag, it)
         elif tag == "h1":
             page.headings += 1
         elif tag == "main":
@@ -144,6 +143,14 @@ class _Reader(HTMLParser):
                 self.named[it["id"]] = self.form
         else:
             self._control(tag, it)
+
+    def _fetched(self, tag: str, it: dict[str, str]) -> None:
+        if tag == "img":
+            self.page.images.append(urljoin(self.page.path, it.get("src", "")))
+        elif tag == "script" and it.get("src"):
+            self.page.scripts.append(it["src"])
+        elif "stylesheet" in it.get("rel", ""):
+            self.page.stylesheets.append(it.get("href", ""))
 
     def _control(self, tag: str, it: dict[str, str]) -> None:
         name, found = it.get("name", ""), None
@@ -261,6 +268,11 @@ class Walk:
             page = read(path, answer.status, answer.body)
             page.is_part = "<html" not in answer.body
             yield page
+            for image in page.images:
+                if image not in self.found_on:
+                    self.found_on[image] = path
+                    if (status := self.get(image).status) != 200:
+                        self.faults.append(f"{path}: its picture {image} answers {status}")
             for link in [*page.links, *page.parts]:
                 target = urldefrag(urljoin(path, link)).url
                 if is_ours(link) and not target.startswith(self.leave) and target not in self.found_on:

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from catalog import changes
 from catalog.actors import person
-from catalog.models import Connection, ModelVersion
+from catalog.models import Connection, ModelVersion, Service
 from common import clock
 from incidents import lifecycle, postmortems
 from incidents.models import Incident
@@ -142,6 +142,8 @@ def make_pages(folder: Path, *, slug: str = "", mark: str = MARK) -> Pages:
     lifecycle.acknowledge(live, actor=actor)
     lifecycle.add_note(live, text=f"{mark} looks like the new version", actor=actor)
     over = Story(team, number=OVER).incident
+    Service.objects.filter(incidents=over).update(slug=f"{team.slug}-rag"[:60], title=f"{mark} answers")
+    over.refresh_from_db()
     postmortems.draft(over, actor=actor)
     return Pages(world, live, run, approval, over)
 

@@ -69,8 +69,10 @@ class Shelf:
                 route.abort()
             elif parts.path.startswith("/static/"):
                 _serve_file(route, parts.path.removeprefix("/static/"))
-            elif parts.path.startswith(("/live/", "/version/")):
-                # Nothing happens on a shelf.
+            elif parts.path.startswith("/live/"):
+                # Nothing happens on a shelf: the stream stays open, and silent.
+                return
+            elif parts.path.startswith("/version/"):
                 route.fulfill(status=204)
             else:
                 self._serve(route, parts.path + (f"?{parts.query}" if parts.query else ""))

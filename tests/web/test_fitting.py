@@ -21,7 +21,7 @@ SMALL = """() => [...document.querySelectorAll('main, .top, .bottom, .notice')].
   const catches = it.matches('[type=checkbox], [type=radio]') ? it.closest('label, .field') ?? it : it
   const box = catches.getBoundingClientRect()
   const around = it.closest('p, .label, dd, .quiet, td, li, .by, .when, .head-line, h1')?.textContent.trim() ?? ''
-  const inSentence = it.matches('a') && getComputedStyle(it).display === 'inline'
+  const inSentence = it.matches('a') && /^inline(-block)?$/.test(getComputedStyle(it).display)
     && around.length > it.textContent.trim().length + 2
   return !inSentence && box.width > 0 && box.height < 43.5
 }).map(it => it.outerHTML.replace(/\\s+/g, ' ').slice(0, 90) + ' ' + Math.round(it.getBoundingClientRect().height))"""

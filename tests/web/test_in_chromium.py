@@ -204,7 +204,7 @@ def test_an_endpoint_is_made_and_tried_without_javascript(
     page.get_by_label("Name").fill("Made without a script")
     press(page, "Make it")
     press(page, "Send a test alert")
-    reloaded(page, until="processed")
+    reloaded(page, until="In our words")
     assert bare_api.get("/deliveries?status=processed").json()["items"][0]["endpoint"] == "Made without a script"
 
 

@@ -36,6 +36,13 @@ class Server:
     database: str
     pids: list[int] = field(default_factory=list)
     start_seconds: float = 0.0
+    # Its environment: for commands beside it.
+    env: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def command(self, *words: str) -> str:
+        """What `manage.py …` prints beside it."""
+        command = [sys.executable, "manage.py", *words]
+        return subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, check=True, text=True).stdout
 
     def number(self, sql: str) -> int:
         """One number from its database."""
@@ -117,7 +124,7 @@ def embedded(folder: Path, *, demo: bool = False) -> Iterator[Server]:
     log.write_text("")
     with process(command, env=env, log=log) as running:
         wait(lambda: answers(port), running, log)
-        server = Server(port, "", str(folder / "backstop.sqlite3"), [running.pid], time.perf_counter() - began)
+        server = Server(port, "", str(folder / "backstop.sqlite3"), [running.pid], time.perf_counter() - began, env)
         wait(lambda: "Workers     ready" in log.read_text(), running, log)
         if not demo:
             server.path = _endpoint(env)
@@ -145,7 +152,7 @@ def production(folder: Path, database: str, redis: str) -> Iterator[Server]:
         process([*manage, "worker", "--slots", "6"], env=env, log=folder / "worker.log") as worker,
     ):
         wait(lambda: answers(port), running, log)
-        server = Server(port, _endpoint(env), database, [running.pid, worker.pid])
+        server = Server(port, _endpoint(env), database, [running.pid, worker.pid], env=env)
         alive = "SELECT count(*) FROM runbooks_worker"
         wait(lambda: server.number(alive) > 0, worker, folder / "worker.log")
         yield server

@@ -142,7 +142,7 @@ def make_pages(folder: Path, *, slug: str = "", mark: str = MARK) -> Pages:
     lifecycle.acknowledge(live, actor=actor)
     lifecycle.add_note(live, text=f"{mark} looks like the new version", actor=actor)
     over = Story(team, number=OVER).incident
-    Service.objects.filter(incidents=over).update(slug=f"{team.slug}-rag"[:60], title=f"{mark} answers")
+    Service.objects.filter(incidents=over.pk).update(slug=f"{team.slug}-rag"[:60], title=f"{mark} answers")
     over.refresh_from_db()
     postmortems.draft(over, actor=actor)
     return Pages(world, live, run, approval, over)

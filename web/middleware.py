@@ -43,7 +43,7 @@ class Squeeze(GZipMiddleware):
 
     Streams stay as they are, or their events would wait in the compressor. Compression must not tell secrets by the
     length of an answer (BREACH): the token of a form is masked anew each time, Django adds noise to the length, and no
-    other site can have our pages fetched with a person's cookie (docs/decisions/0020).
+    other site can have our pages fetched with a person's cookie (docs/decisions/0016).
     """
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

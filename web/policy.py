@@ -119,7 +119,8 @@ def team_object_or_404(
 
 def team_or_404(actor: Actor, slug: str, *, permission: Permission = Permission.SEE) -> Team:
     """A team of the actor by its slug, or NotFound; Forbidden for a member without the permission."""
-    found = Team.objects.filter(slug=slug).first()
+    # PostgreSQL refuses to be asked for a NUL.
+    found = None if "\x00" in slug else Team.objects.filter(slug=slug).first()
     if found is None:
         raise NotFound("There is no such thing here.", fix="Check the address, or ask for membership of its team.")
     permissions.require(actor, permission, found)

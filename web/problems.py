@@ -22,7 +22,7 @@ from django.core.exceptions import (
     TooManyFieldsSent,
     TooManyFilesSent,
 )
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, DataError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.shortcuts import render
 from django.template import TemplateDoesNotExist
@@ -136,6 +136,14 @@ def of_exception(request: HttpRequest, error: BaseException | None) -> HttpRespo
         )
     if isinstance(error, TooManyFieldsSent | TooManyFilesSent | UnreadablePostError | SuspiciousOperation):
         return bad_request(request, error)
+    if isinstance(error, DataError) and "NUL" in str(error):
+        return answer(
+            request,
+            status=422,
+            code="invalid",
+            sentence="A text holds a NUL character, which cannot be stored. Nothing was changed.",
+            fix="Go back, remove it and send it again.",
+        )
     return None
 
 

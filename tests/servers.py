@@ -113,7 +113,7 @@ def postgres(folder: Path) -> Iterator[str]:
     as_user: dict[str, Any] = {}
     if os.geteuid() == 0:
         shutil.chown(cluster, "nobody")
-        for parent in [folder, *folder.parents][:3]:
+        for parent in [folder, *folder.parents][:4]:
             parent.chmod(parent.stat().st_mode | 0o011)
         as_user = {"user": "nobody"}
     common: dict[str, Any] = {"cwd": cluster, "env": {**os.environ, "HOME": str(cluster), "LC_ALL": "C.UTF-8"}}

@@ -157,7 +157,7 @@ def approve(product: Product, page: Page) -> None:
     page.get_by_role("button", name="Approve", exact=True).click()
     # The page stays and follows what becomes of it.
     expect(page.get_by_text("Approved by admin")).to_be_visible()
-    expect(page.get_by_text("confirmed", exact=True)).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Confirmed", exact=True).first).to_be_visible(timeout=60_000)
 
 
 def test_an_alert_of_real_servers_becomes_a_cured_service_and_a_draft(

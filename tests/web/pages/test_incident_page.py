@@ -205,7 +205,8 @@ def test_it_ranks_changes_by_their_distance_to_the_onset(
 ) -> None:
     begun = incident.started_at
     for summary, minutes, author, effect in [
-        ("Far", 600, "rita", ""), ("Near", 4, "rita@example.com", ""), ("After", -0.00001, "", ""), ("Ours", 1, "", "k"),
+        ("Far", 600, "rita", ""), ("Near", 4, "rita@example.com", ""),
+        ("After", -0.00001, "", ""), ("Ours", 1, "", "k"),
     ]:  # fmt: skip
         Change.objects.create(
             team=incident.team, service=service, kind="model", summary=summary, version="v43" if minutes == 4 else "",

@@ -14,13 +14,12 @@ from typing import Any, cast
 
 from django.db import transaction
 
-from catalog import permissions
 from catalog.actors import Actor
-from catalog.permissions import Permission
 from common import clock
 from common.errors import Invalid
 from common.plain import plain
 from incidents import timeline
+from incidents.locking import locked
 from incidents.models import Evidence, ImpactFigure, Incident
 
 # In the order in which pages show them.
@@ -139,9 +138,7 @@ def set_figure(
         if not reason and (basis == "estimate" or evidence is None):
             raise Invalid("A reason is needed.", fields={"reason": "how do you know?"})
     with transaction.atomic():
-        row = Incident.objects.select_for_update().get(pk=incident.pk)
-        if actor.user is not None:
-            permissions.require(actor, Permission.RESPOND, row.team)
+        row = locked(incident, actor)
         cited = Evidence.objects.filter(incident_id=row.pk, number=evidence).first() if evidence is not None else None
         if evidence is not None and cited is None:
             raise Invalid(f"{row.key} has no evidence E{evidence}.", fields={"evidence": "there is no such number"})

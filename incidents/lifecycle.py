@@ -17,6 +17,7 @@ from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Forbidden, Invalid
 from incidents import notices, postmortems, timeline
+from incidents.locking import locked
 from incidents.models import Alert, Gate, Incident, Postmortem, TimelineEntry
 
 # Which verb may be used in which states. A closed incident is a record: its sequel is a new incident.
@@ -121,7 +122,7 @@ def take_over(incident: Incident, *, actor: Actor) -> Incident:
     if actor.user is None:
         raise Forbidden("Only a person can lead an incident.", fix="Sign in and take it over yourself.")
     with transaction.atomic():
-        row = _locked(incident, actor)
+        row = locked(incident, actor)
         if not row.is_open:
             _refuse(row, "taken over")
         if row.commander_id == actor.user_id and row.state != "open":
@@ -204,7 +205,7 @@ def set_severity(incident: Incident, *, severity: int, actor: Actor, reason: str
     """Say how bad it is, 1 (critical) to 4 (low)."""
     _check_severity(severity)
     with transaction.atomic():
-        row = _locked(incident, actor)
+        row = locked(incident, actor)
         if row.severity == severity:
             raise Conflict(f"{row.key} already is SEV{severity}.")
         was, row.severity = row.severity, severity
@@ -224,7 +225,7 @@ def bind_service(incident: Incident, *, service: Service, actor: Actor) -> Incid
         alerts = list(
             Alert.objects.select_for_update().filter(incident_id=incident.pk, service=None).order_by("dedup_key", "pk")
         )
-        row = _locked(incident, actor)
+        row = locked(incident, actor)
         if row.service_id == service.pk:
             raise Conflict(f"{row.key} already is about {service.slug}.")
         was, row.service, row.unrouted = row.service, service, False
@@ -251,7 +252,7 @@ def set_times(incident: Incident, *, actor: Actor, reason: str, started_at: date
     """Correct when users began to feel it; the reason and the old time stay on the timeline."""
     _required(reason, "A reason is needed to change the start.", "reason")
     with transaction.atomic():
-        row = _locked(incident, actor)
+        row = locked(incident, actor)
         if started_at > clock.now():
             raise Invalid("An incident cannot start in the future.", fields={"started_at": "now or earlier"})
         was, row.started_at = row.started_at, started_at
@@ -285,7 +286,7 @@ def answer_gate(gate: Gate, *, answer: str, actor: Actor) -> Gate:
     """Answer a gate, once."""
     _required(answer, "A gate needs an answer.", "answer")
     with transaction.atomic():
-        row = _locked(gate.incident, actor)
+        row = locked(gate.incident, actor)
         fresh = Gate.objects.select_for_update().get(pk=gate.pk)
         if fresh.answered_at is not None:
             raise Conflict(f"{fresh.answered_by} answered it at {fresh.answered_at:%H:%M} UTC: {fresh.answer}")
@@ -307,7 +308,7 @@ def _move(
 ) -> Incident:
     """Lock, check the table, change, write it down; `change` sets the fields and gives the sentence."""
     with transaction.atomic():
-        row = _locked(incident, actor)
+        row = locked(incident, actor)
         if row.state not in TRANSITIONS[verb]:
             _refuse(row, _PARTICIPLES[verb])
         was, now = row.state, clock.now()
@@ -354,13 +355,6 @@ def _refuse(row: Incident, wanted: str) -> NoReturn:
         state=row.state,
         by=last.actor if last else "",
     )
-
-
-def _locked(incident: Incident, actor: Actor) -> Incident:
-    # Never the nullable relations in the locking query: PostgreSQL cannot lock the far side of an outer join.
-    row = Incident.objects.select_for_update().get(pk=incident.pk)
-    _may(actor, Permission.RESPOND, row.team)
-    return row
 
 
 def _handed_back(incident: Incident, row: Incident) -> Incident:

@@ -6,12 +6,11 @@ from datetime import datetime
 
 from django.db import transaction
 
-from catalog import permissions
 from catalog.actors import Actor
-from catalog.permissions import Permission
 from common import clock
-from common.errors import Conflict, Invalid, NotFound
+from common.errors import Conflict, Invalid
 from incidents import pins, timeline
+from incidents.locking import locked
 from incidents.models import Incident, TimelineEntry
 
 
@@ -22,12 +21,8 @@ def correct_time(incident: Incident, seq: int, *, at: datetime, reason: str, act
     if at > clock.now():
         raise Invalid("A note cannot be about the future.", fields={"at": "now or earlier"})
     with transaction.atomic():
-        row = Incident.objects.select_for_update().get(pk=incident.pk)
-        if actor.user is not None:
-            permissions.require(actor, Permission.RESPOND, row.team)
-        note = TimelineEntry.objects.filter(incident=row, seq=seq).first()
-        if note is None:
-            raise NotFound(f"{row.key} has no entry {seq}.", fix=f"It has 1 to {row.last_seq}.")
+        row = locked(incident, actor)
+        note = pins.entry_of(row, seq)
         if note.kind != "note":
             raise Conflict(
                 "Only the time of a note can be corrected: the clock wrote that of every other entry.",

@@ -9,31 +9,33 @@ from __future__ import annotations
 from django.db import transaction
 from django.db.models import F
 
-from catalog import permissions
 from catalog.actors import Actor
-from catalog.permissions import Permission
 from common import clock
 from common.errors import NotFound
 from incidents import timeline
+from incidents.locking import locked
 from incidents.models import Incident, Pin, TimelineEntry
 
 
 def pin(incident: Incident, seq: int, *, pinned: bool, actor: Actor) -> bool:
     """Set the star of one entry or take it away; False when it is so already. The same again is harmless."""
     with transaction.atomic():
-        row = Incident.objects.select_for_update().get(pk=incident.pk)
-        if actor.user is not None:
-            permissions.require(actor, Permission.RESPOND, row.team)
-        entry = TimelineEntry.objects.filter(incident=row, seq=seq).first()
-        if entry is None:
-            raise NotFound(f"{row.key} has no entry {seq}.", fix=f"It has 1 to {row.last_seq}.")
-        if is_key(entry, overruled(row)) is pinned:
+        row = locked(incident, actor)
+        if is_key(entry_of(row, seq), overruled(row)) is pinned:
             return False
         said = {"pinned": pinned, "by": actor.label[:120], "at": clock.now()}
         Pin.objects.update_or_create(incident=row, seq=seq, defaults=said)
         Incident.objects.filter(pk=row.pk).update(version=F("version") + 1)
         timeline.bump(row.team_id)
     return True
+
+
+def entry_of(incident: Incident, seq: int) -> TimelineEntry:
+    """The entry of that number, or NotFound."""
+    entry = TimelineEntry.objects.filter(incident=incident, seq=seq).first()
+    if entry is None:
+        raise NotFound(f"{incident.key} has no entry {seq}.", fix=f"It has 1 to {incident.last_seq}.")
+    return entry
 
 
 def overruled(incident: Incident) -> dict[int, bool]:

@@ -14,7 +14,7 @@ from incidents.models import Incident
 from runbooks import acting
 from runbooks.actions.base import Preview
 from runbooks.models import OPEN_RUN_STATES, ApprovalRequest, Run
-from web.pages.answering import PREFIX, input_field
+from web.pages.answering import PREFIX, InputsForm, input_field
 from web.pages.forms import faults_of
 from web.pages.incidents import finding
 from web.policy import PersonRequest, allow
@@ -24,11 +24,11 @@ _KINDS = {"array": "list", "object": "map"}
 LONG_TEXT = 500
 
 
-class ActForm(forms.Form):
+class ActForm(InputsForm):
     """The parameters of one action, as its schema says, and the reason."""
 
     def __init__(self, *args: Any, offer: acting.Offer, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, definitions={}, **kwargs)
         required = offer.schema.get("required", [])
         for name, schema in offer.schema.get("properties", {}).items():
             self.fields[PREFIX + name] = _field(name, schema, offer.choices.get(name, []), needed=name in required)
@@ -49,18 +49,6 @@ class ActForm(forms.Form):
                 except (json.JSONDecodeError, RecursionError):
                     self.add_error(name, "This is not JSON.")
         return said
-
-    def values(self) -> dict[str, Any]:
-        """What was given, by the action's own names; what was left empty takes the action's default."""
-        return {
-            name.removeprefix(PREFIX): value
-            for name, value in self.cleaned_data.items()
-            if name.startswith(PREFIX) and value not in (None, "")
-        }
-
-    def add_error(self, field: str | None, error: Any) -> None:
-        """Faults that name a parameter land at its field."""
-        super().add_error(PREFIX + field if field is not None and PREFIX + field in self.fields else field, error)
 
 
 def _field(name: str, schema: dict[str, Any], choices: list[tuple[str, str]], *, needed: bool) -> forms.Field:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
@@ -21,6 +22,8 @@ from web import problems
 from web.pages.postmortems import editor
 from web.pages.postmortems.finding import find
 from web.policy import PersonRequest, allow, team_object_or_404
+
+Row = TypeVar("Row", PostmortemOffer, PostmortemComment)
 
 
 def new_window() -> str:
@@ -154,15 +157,7 @@ def moment(request: PersonRequest, number: int, seq: int) -> HttpResponse:
 @require_POST
 def offer(request: PersonRequest, number: int, offer: int) -> HttpResponse:
     """Take new evidence in place of what stands, or keep what stands."""
-    rows = PostmortemOffer.objects.select_related("postmortem__incident__team")
-    found = team_object_or_404(
-        rows,
-        request.actor,
-        permission=Permission.EDIT_POSTMORTEM,
-        team="postmortem__incident__team",
-        postmortem__incident__number=number,
-        pk=offer,
-    )
+    found = _of_postmortem(PostmortemOffer.objects.all(), request, number, offer)
     take = request.POST.get("answer") == "take"
     postmortem_offers.answer(found, take=take, actor=request.actor)
     return done(request, number, "The new evidence is in the text." if take else "Kept.", place=f"s-{found.section}")
@@ -182,17 +177,21 @@ def comment(request: PersonRequest, number: int) -> HttpResponse:
 @require_POST
 def settle(request: PersonRequest, number: int, comment: int) -> HttpResponse:
     """Settle a comment."""
-    rows = PostmortemComment.objects.select_related("postmortem__incident__team")
-    found = team_object_or_404(
-        rows,
+    found = _of_postmortem(PostmortemComment.objects.all(), request, number, comment)
+    postmortem_comments.settle(found, actor=request.actor)
+    return done(request, number, "Settled.", tab="comments")
+
+
+def _of_postmortem(rows: QuerySet[Row], request: PersonRequest, number: int, pk: int) -> Row:
+    """An offer or a comment of the postmortem of that number, for whoever may edit it."""
+    return team_object_or_404(
+        rows.select_related("postmortem__incident__team"),
         request.actor,
         permission=Permission.EDIT_POSTMORTEM,
         team="postmortem__incident__team",
         postmortem__incident__number=number,
-        pk=comment,
+        pk=pk,
     )
-    postmortem_comments.settle(found, actor=request.actor)
-    return done(request, number, "Settled.", tab="comments")
 
 
 def _person(request: PersonRequest, found: Postmortem) -> User | None:

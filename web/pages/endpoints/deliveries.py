@@ -18,7 +18,6 @@ from common.plain import plain
 from incidents import intake
 from incidents.models import Alert, Delivery, Endpoint, Incident
 from runbooks import tasks
-from web.live import version_of
 from web.policy import PersonRequest, allow, team_object_or_404
 
 # Of a payload in a list no more than this is shown; the delivery's own page has the rest.
@@ -85,8 +84,6 @@ def _context(request: PersonRequest, found: Delivery) -> dict[str, Any]:
     glyph, word = FACES[found.status]
     return {
         "delivery": found,
-        # What the stream is asked to tell from: what happens before it is open is not missed.
-        "live_version": version_of(request.actor, "delivery", str(found.uuid)),
         "glyph_name": glyph,
         "word": word,
         "headers": sorted(found.headers.items()),

@@ -71,7 +71,8 @@
     source = null;
   }
   function told(version) {
-    const changed = seen !== null && String(version) !== String(seen);
+    // A page that does not know its own version fetches itself once: something may have changed before it listened.
+    const changed = String(version) !== String(seen);
     seen = String(version);
     fresh();
     if (changed) bump();

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 from django.http import HttpResponse
@@ -245,3 +247,8 @@ def problem(answer: HttpResponse) -> dict[str, Any]:
     assert told["code"]
     assert told["request_id"] == answer["X-Request-ID"]
     return told
+
+
+def text_of(answer: HttpResponse) -> str:
+    """What a page says: tags and repeated blanks taken out."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", answer.content.decode())).split())

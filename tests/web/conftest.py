@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserContext, StorageState
 
 from tests import browser as browsers
 from tests.factories_pages import frozen_pages
@@ -81,3 +81,18 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             runs = api.get("/runs").json()["items"]
         run = next(row["id"] for row in runs if row["incident"] == int(number))
         yield Demo(started, int(number), run, approval)
+
+
+@pytest.fixture(scope="module")
+def session(chromium: Browser, bare: browsers.Up) -> BrowserContext:
+    """One person, signed in to `bare`."""
+    return browsers.signed_in(chromium, bare)
+
+
+@pytest.fixture(scope="module")
+def demo_state(chromium: Browser, demo: Demo) -> StorageState:
+    """The cookies of one person who is signed in to `demo`: one sign-in for every size."""
+    context = browsers.signed_in(chromium, demo.up)
+    kept = context.storage_state()
+    context.close()
+    return kept

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, StorageState, expect
 
 from tests import browser as browsers
 from tests.web.conftest import Demo
@@ -27,17 +26,11 @@ SMALL = """() => [...document.querySelectorAll('main, .top, .bottom, .notice')].
 }).map(it => it.outerHTML.replace(/\\s+/g, ' ').slice(0, 90) + ' ' + Math.round(it.getBoundingClientRect().height))"""
 
 
-@pytest.fixture(scope="module")
-def state(chromium: Browser, demo: Demo) -> Any:
-    """The cookies of somebody who is signed in."""
-    return browsers.signed_in(chromium, demo.up).storage_state()
-
-
 @pytest.fixture
-def phone(chromium: Browser, state: Any) -> Iterator[Page]:
+def phone(chromium: Browser, demo_state: StorageState) -> Iterator[Page]:
     """A phone that wants no motion."""
     context = chromium.new_context(
-        viewport=browsers.PHONE, storage_state=state, has_touch=True, reduced_motion="reduce"
+        viewport=browsers.PHONE, storage_state=demo_state, has_touch=True, reduced_motion="reduce"
     )
     yield context.new_page()
     context.close()
@@ -72,8 +65,10 @@ def test_the_buttons_of_a_decision_are_larger_still(phone: Page, demo: Demo) -> 
         assert box["height"] >= 48
 
 
-def test_at_twice_the_size_nothing_is_cut_off(chromium: Browser, demo: Demo, state: Any) -> None:
-    context = chromium.new_context(viewport={"width": 720, "height": 450}, device_scale_factor=2, storage_state=state)
+def test_at_twice_the_size_nothing_is_cut_off(chromium: Browser, demo: Demo, demo_state: StorageState) -> None:
+    context = chromium.new_context(
+        viewport={"width": 720, "height": 450}, device_scale_factor=2, storage_state=demo_state
+    )
     page = context.new_page()
     wide = []
     for place in places(demo):
@@ -106,8 +101,8 @@ def test_the_bar_of_a_phone_has_four_places_and_everything_else_behind_more(phon
     phone.evaluate("localStorage.removeItem('zone')")
 
 
-def test_compact_rows_are_for_desks(chromium: Browser, demo: Demo, state: Any) -> None:
-    context = chromium.new_context(viewport=browsers.DESK, storage_state=state)
+def test_compact_rows_are_for_desks(chromium: Browser, demo: Demo, demo_state: StorageState) -> None:
+    context = chromium.new_context(viewport=browsers.DESK, storage_state=demo_state)
     page = context.new_page()
     page.goto(f"{demo.up.base}/runbooks")
     row = "getComputedStyle(document.body).getPropertyValue('--row')"
@@ -118,8 +113,10 @@ def test_compact_rows_are_for_desks(chromium: Browser, demo: Demo, state: Any) -
     context.close()
 
 
-def test_on_paper_it_is_ink_on_white_with_everything_opened(chromium: Browser, demo: Demo, state: Any) -> None:
-    context = chromium.new_context(viewport=browsers.DESK, storage_state=state, color_scheme="dark")
+def test_on_paper_it_is_ink_on_white_with_everything_opened(
+    chromium: Browser, demo: Demo, demo_state: StorageState
+) -> None:
+    context = chromium.new_context(viewport=browsers.DESK, storage_state=demo_state, color_scheme="dark")
     page = context.new_page()
     page.goto(f"{demo.up.base}/runs/{demo.run}")
     page.emulate_media(media="print", color_scheme="dark")

@@ -25,12 +25,6 @@ phases:
 """
 
 
-@pytest.fixture(scope="module")
-def session(chromium: Browser, bare: browsers.Up) -> BrowserContext:
-    """One person, signed in."""
-    return browsers.signed_in(chromium, bare)
-
-
 @pytest.fixture
 def page(session: BrowserContext) -> Iterator[Page]:
     """A page of that person."""

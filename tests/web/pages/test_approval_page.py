@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from runbooks.models import ApprovalRequest, Decision, Run
 from tests.factories import make_actor, make_incident, make_service, make_user
 from tests.factories_checks import make_change
 from tests.factories_runbooks import approve, make_runbook, pump, start
-from tests.factories_web import signed_in
+from tests.factories_web import signed_in, text_of
 from tests.fakes.world import World, known
 
 pytestmark = pytest.mark.django_db
@@ -92,10 +91,6 @@ def run(team: Team, incident: Incident, world: World) -> Run:
 
 def asked() -> ApprovalRequest:
     return ApprovalRequest.objects.latest("pk")
-
-
-def text_of(answer: HttpResponse) -> str:
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", answer.content.decode())).split())
 
 
 def shown(client: Client) -> str:

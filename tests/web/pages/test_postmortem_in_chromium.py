@@ -16,12 +16,6 @@ SIZES = pytest.mark.parametrize("size", [browsers.PHONE, browsers.DESK], ids=["p
 OTHER = "second-writer"
 
 
-@pytest.fixture(scope="module")
-def session(chromium: Browser, bare: browsers.Up) -> BrowserContext:
-    """One person, signed in."""
-    return browsers.signed_in(chromium, bare)
-
-
 @pytest.fixture
 def page(session: BrowserContext) -> Iterator[Page]:
     """A page of that person, without what an earlier test left on the device."""

@@ -7,27 +7,17 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, StorageState, ViewportSize, expect
 
-from tests import browser as browsers
 from tests.browser import DESK, PHONE
 from tests.web.conftest import Demo
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def session(demo: Demo, chromium: Browser) -> StorageState:
-    """One sign-in for both sizes."""
-    context = browsers.signed_in(chromium, demo.up)
-    kept = context.storage_state()
-    context.close()
-    return kept
-
-
 @pytest.fixture(scope="module", params=[PHONE, DESK], ids=["phone", "desk"])
-def page(request: pytest.FixtureRequest, demo: Demo, chromium: Browser, session: StorageState) -> Iterator[Page]:
+def page(request: pytest.FixtureRequest, demo: Demo, chromium: Browser, demo_state: StorageState) -> Iterator[Page]:
     """The run that waits for an approval."""
     size: ViewportSize = request.param
-    context = chromium.new_context(storage_state=session, viewport=size)
+    context = chromium.new_context(storage_state=demo_state, viewport=size)
     opened = context.new_page()
     opened.goto(f"{demo.up.base}/runs/{demo.run}")
     yield opened

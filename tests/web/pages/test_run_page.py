@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from html import unescape
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from runbooks.actions.base import Ambiguous
 from runbooks.models import Attempt, Effect, Run
 from tests.factories import make_actor, make_incident, make_service, make_user
 from tests.factories_runbooks import make_runbook, pump, start, states, step
-from tests.factories_web import signed_in
+from tests.factories_web import signed_in, text_of
 from tests.fakes.world import World, known
 from web.pages.runs.rows import emphasised
 
@@ -63,7 +61,7 @@ def shown(client: Client, run: Run) -> str:
     """What the page says, tags and repeated blanks taken out."""
     answer = client.get(f"/runs/{run.uuid}")
     assert answer.status_code == 200, answer.content[:500]
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", answer.content.decode())).split())
+    return text_of(answer)  # type: ignore[arg-type]
 
 
 def chain(team: Team, incident: Incident) -> Run:

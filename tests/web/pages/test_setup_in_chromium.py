@@ -31,11 +31,6 @@ def patience() -> Iterator[None]:
     expect.set_options(timeout=5_000)
 
 
-@pytest.fixture(scope="module")
-def session(bare: browsers.Up, chromium: Browser) -> BrowserContext:
-    return browsers.signed_in(chromium, bare)
-
-
 def write(page: Page, text: str) -> None:
     """Replace the text in the editor."""
     page.locator(".cm-content").click()

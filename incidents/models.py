@@ -93,6 +93,9 @@ class Delivery(models.Model):
 class Alert(models.Model):
     """One alert of one sender: a row per (endpoint, dedup_key); each firing after a resolve is a new episode."""
 
+    # Trouble that nobody has seen the end of.
+    GOING_ON = ("firing", "acknowledged", "no_data")
+
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="alerts")
     dedup_key = models.CharField(max_length=500)

@@ -14,7 +14,13 @@ from catalog.models import Group, Team
 from catalog.permissions import Permission
 from runbooks.models import OPEN_RUN_STATES, ApprovalRequest, StepRun
 
-WAITING = Q(state="blocked", blocked_on__in=["approval", "human", "ask"]) | Q(state="unknown")
+PEOPLE = ("approval", "human", "ask")
+WAITING = Q(state="blocked", blocked_on__in=PEOPLE) | Q(state="unknown")
+
+
+def waits_for_person(step: StepRun) -> bool:
+    """The same of a step at hand."""
+    return step.state == "unknown" or (step.state == "blocked" and step.blocked_on in PEOPLE)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from runbooks import verdicts
 from runbooks.models import Effect, Run, StepRun
+from web.pages.waiting import waits_for_person
 
 VERDICTS, ACT_VERDICTS = verdicts.WORDS, verdicts.ACT_WORDS
 OUTCOMES = {
@@ -94,7 +95,7 @@ def step_face(step: StepRun) -> Face:
     if step.state == "sleeping":
         return Face("clock", "Waiting")
     if step.state == "blocked":
-        waits = step.blocked_on in ("approval", "human", "ask")
+        waits = waits_for_person(step)
         return Face("waits" if waits else "clock", _BLOCKED.get(step.blocked_on, "Blocked"))
     if step.state == "unknown":
         return Face("waits", "In doubt")

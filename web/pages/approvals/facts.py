@@ -137,7 +137,7 @@ def if_you_do_not(row: ApprovalRequest) -> list[Fact]:
     facts = []
     if incident is not None:
         onset = incident.onset_at or incident.started_at
-        firing = incident.alerts.filter(status__in=["firing", "no_data"]).count()
+        firing = incident.alerts.filter(status__in=Alert.GOING_ON).count()
         still = f"{texts.span(row.requested_at - onset)} when asked"
         facts.append(Fact("Lasts", f"{still}; {firing or 'no'} alert{'' if firing == 1 else 's'} firing", onset))
     now = _worst_signal(run)
@@ -262,7 +262,7 @@ def _signal_back(row: ApprovalRequest, since: datetime) -> tuple[datetime | None
     if run.incident is not None:
         alerts = Alert.objects.filter(incident=run.incident)
         ended = [alert.ends_at for alert in alerts if alert.ends_at is not None]
-        if ended and not alerts.filter(status__in=["firing", "no_data"]).exists() and max(ended) > since:
+        if ended and not alerts.filter(status__in=Alert.GOING_ON).exists() and max(ended) > since:
             found.append((max(ended), "every alert has resolved"))
     if found:
         return min(found)

@@ -18,7 +18,7 @@ from incidents import pins
 from incidents.models import Alert, Delivery, Incident, Postmortem, TimelineEntry
 from runbooks.models import Run, StepRun
 from web.pages import words
-from web.pages.waiting import Ask, asks
+from web.pages.waiting import Ask, asks, waits_for_person
 from web.policy import PersonRequest, team_object_or_404
 
 # Longer silences than this are drawn as a break in the timeline.
@@ -27,7 +27,6 @@ CHANGES_HOURS = 72
 ENTRIES = 400
 ALERTS = 50
 LABELS = 40
-_WAITS_FOR_PEOPLE = ("approval", "human", "ask")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class RunLine:
     def waiting(self) -> StepRun | None:
         """The step that the run waits for: a person, a lock, a timer."""
         stuck = [step for step in self.steps if step.state in ("blocked", "unknown", "sleeping")]
-        return next((step for step in stuck if _waits_for_person(step)), stuck[0] if stuck else None)
+        return next((step for step in stuck if waits_for_person(step)), stuck[0] if stuck else None)
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class AlertLine:
     @property
     def fires(self) -> bool:
         """Whether it goes on."""
-        return self.alert.status in ("firing", "acknowledged", "no_data")
+        return self.alert.status in Alert.GOING_ON
 
 
 def find(request: PersonRequest, number: int, permission: Permission = Permission.SEE) -> Incident:
@@ -135,12 +134,8 @@ def run_lines(incident: Incident) -> list[RunLine]:
     ]
 
 
-def _waits_for_person(step: StepRun) -> bool:
-    return step.state == "unknown" or (step.state == "blocked" and step.blocked_on in _WAITS_FOR_PEOPLE)
-
-
 def _waits(steps: list[StepRun]) -> bool:
-    return any(_waits_for_person(step) for step in steps)
+    return any(waits_for_person(step) for step in steps)
 
 
 def counts(steps: list[StepRun]) -> list[tuple[str, int]]:
@@ -153,7 +148,7 @@ def counts(steps: list[StepRun]) -> list[tuple[str, int]]:
 
 def asks_of(lines: list[RunLine]) -> list[Ask]:
     """What the incident's open runs ask people, the most urgent first."""
-    waiting = [step for line in lines if line.run.is_open for step in line.steps if _waits_for_person(step)]
+    waiting = [step for line in lines if line.run.is_open for step in line.steps if waits_for_person(step)]
     waiting.sort(key=lambda step: (step.due_at is None, step.due_at, step.pk))
     return asks(waiting) if waiting else []
 
@@ -162,7 +157,7 @@ def alert_counts(incident: Incident) -> AlertCounts:
     """How many, how many still fire, the first and the last notice."""
     seen = incident.alerts.order_by().aggregate(
         total=Count("pk"),
-        firing=Count("pk", filter=Q(status__in=["firing", "acknowledged", "no_data"])),
+        firing=Count("pk", filter=Q(status__in=Alert.GOING_ON)),
         first=Min("first_seen_at"),
         last=Max("last_seen_at"),
     )

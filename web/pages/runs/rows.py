@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
-from urllib.parse import urlencode
 
 from django import forms
 from markupsafe import Markup
@@ -21,8 +20,9 @@ from runbooks import effects, reading, repeating
 from runbooks.definitions import Definition
 from runbooks.models import ApprovalRequest, Attempt, Effect, Lock, Run, RunEvent, StepRun
 from runbooks.steps import ManualStep
-from web.pages import exhibits, words
+from web.pages import exhibits, signals, words
 from web.pages.answering import manual_form
+from web.pages.waiting import waits_for_person
 
 # A number that an interval in brackets follows, else the first with a unit, else the first that stands by itself.
 _NUMBER = r"(?<![\w.])[−+-]?\d(?:[\d.,]*\d)?"
@@ -167,8 +167,7 @@ class _Gathered:
             limit=definition.timeout if definition and step.kind in ("check", "action") else None,
             params=json.dumps(step.params, indent=2, ensure_ascii=False, default=str) if step.params else "",
             rule=_rule(definition),
-            waits=step.state == "unknown"
-            or (step.state == "blocked" and step.blocked_on in ("approval", "human", "ask")),
+            waits=waits_for_person(step),
             may_skip=self.run.is_open and step.state in ("pending", "sleeping", "blocked"),
             may_rerun=may_rerun,
             also=[row.name for row in repeating.followers(self.run, step, self.steps)] if may_rerun else [],
@@ -184,15 +183,14 @@ class _Gathered:
         )
 
     def _dashboard(self, exhibit: exhibits.Exhibit | None) -> str:
-        """The service's dashboard at the time that was measured (Grafana reads `from` and `to` in milliseconds)."""
+        """The service's dashboard at the time that was measured."""
         service = self.run.service
         if service is None or not service.dashboard_url or exhibit is None:
             return ""
         start, end = exhibit.evidence.window_from, exhibit.evidence.window_to
         if start is None or end is None:
             return service.dashboard_url
-        span = urlencode({"from": int(start.timestamp() * 1000), "to": int(end.timestamp() * 1000)})
-        return f"{service.dashboard_url}{'&' if '?' in service.dashboard_url else '?'}{span}"
+        return signals.at_window(service.dashboard_url, start, end)
 
 
 def _instruction(definition: Definition | None, context: dict[str, Any]) -> str:

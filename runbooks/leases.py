@@ -44,8 +44,14 @@ def until() -> timedelta:
 
 
 def hold(step_run_id: int, fence: int, *, seconds: float) -> Held:
-    """Start renewing; after `seconds`, the attempt's own limit, the lease is let go whatever the thread does."""
+    """Start renewing; after `seconds`, the attempt's own limit, the lease is let go whatever the thread does.
+
+    A claim inside an open transaction is not renewed: no other connection sees it, so nobody can take it over, and the
+    renewer, who has a connection of its own, would believe it lost.
+    """
     held = Held(step_run_id, fence, threading.current_thread(), _elapsed() + seconds)
+    if connection.in_atomic_block:
+        return held
     with _lock:
         _held[step_run_id] = held
     _ensure_renewer()

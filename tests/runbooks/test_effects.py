@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from catalog.models import Team
 from common import clock
@@ -223,6 +225,30 @@ def test_it_sends_nothing_without_the_lease(team: Team, incident: Incident, worl
     leases.drop(held)
     assert world.calls == []
     assert ledger() == [("intended", 0)]
+
+
+def test_it_does_not_believe_those_who_cannot_see_it(team: Team, incident: Incident, world: World) -> None:
+    run = acting(team, incident, "set")
+    claimed = execution.claim(step(run, "act").pk, "this one")
+    assert claimed is not None
+    held = leases.hold(claimed[1].pk, claimed[1].fence, seconds=300)
+    with ThreadPoolExecutor(1) as other:
+        other.submit(leases.renew_all).result()
+        other.submit(lambda: connection.close()).result()
+    assert leases.is_ours(held)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_renews_what_it_works_on(team: Team, incident: Incident, world: World, moved_clock: Any) -> None:
+    run = acting(team, incident, "set")
+    claimed = execution.claim(step(run, "act").pk, "this one")
+    assert claimed is not None
+    held = leases.hold(claimed[1].pk, claimed[1].fence, seconds=300)
+    moved_clock.forward(seconds=40)
+    leases.renew_all()
+    moved_clock.forward(seconds=40)
+    assert leases.is_ours(held)
+    leases.drop(held)
 
 
 def test_it_ends_when_it_kills_its_workers(team: Team, incident: Incident, world: World, moved_clock: Any) -> None:

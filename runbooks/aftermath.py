@@ -7,6 +7,7 @@ from datetime import datetime
 from incidents.models import Evidence, TimelineEntry
 from runbooks import reading, transitions
 from runbooks.models import ACT, Effect, Run
+from runbooks.steps import HARMLESS
 from runbooks.verdicts import WORDS
 
 
@@ -45,4 +46,4 @@ def last_act(run: Run) -> Effect | None:
         state="confirmed",
         ended_at__gte=run.started_at,
     )
-    return acts.exclude(effect_class__in=["read", "notify"]).order_by("ended_at").last()
+    return acts.exclude(effect_class__in=HARMLESS).order_by("ended_at").last()

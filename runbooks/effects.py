@@ -29,11 +29,9 @@ from runbooks.actions.base import Action, Ambiguous, Applied, NotApplied, Refuse
 from runbooks.checks.base import CheckError, Context
 from runbooks.definitions import Definition
 from runbooks.models import ApprovalRequest, Attempt, Effect, Run, StepRun
-from runbooks.steps import REPEATABLE
+from runbooks.steps import HARMLESS, REPEATABLE
 
 log = logging.getLogger(__name__)
-# A message or a question that may have gone out twice, or not at all, is nothing that a person must clear up.
-HARMLESS = ("read", "notify")
 # Nobody knows for sure whether an effect in one of these states has happened.
 DOUBTFUL = ("sent", "unknown")
 # A step that kills its worker must not do so for ever, also where the runbook allows fewer tries of what was not sent.

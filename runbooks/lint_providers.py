@@ -14,12 +14,10 @@ from common.yaml import Document, Finding, Path, Severity, nearest
 from runbooks.actions.base import Action
 from runbooks.checks.base import Check
 from runbooks.fields import Input, is_secret, texts_in
-from runbooks.steps import RISKS, ActionStep, CheckStep, Step
+from runbooks.steps import HARMLESS, RISKS, ActionStep, CheckStep, Step
 
 Checks = Mapping[str, Check[Any]]
 Actions = Mapping[str, Action[Any]]
-# Effects that change nothing in the world of the service: allowed anywhere, need no lock and no way back.
-HARMLESS = ("read", "notify")
 # Classes that can be taken back without asking, because sending twice is the same as once.
 UNDOABLE = ("set", "keyed")
 # Names in expressions whose values nobody outside chose.

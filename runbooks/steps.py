@@ -37,6 +37,9 @@ Risk = Literal["low", "medium", "high"]
 RISKS: tuple[Risk, ...] = get_args(Risk)
 # Classes of effects that may be sent again without harm; others get one attempt unless a person decides.
 REPEATABLE = ("read", "notify", "set", "keyed")
+# Effects that change nothing in the world of the service: allowed anywhere, need no lock and no way back; one that may
+# have gone out twice, or not at all, is nothing that a person must clear up.
+HARMLESS = ("read", "notify")
 _CONDITION_NAMES = frozenset({"value", "result", "samples", "age"})
 _SAMPLE_NAMES = frozenset({"sample"})
 _ITEM_NAMES = frozenset({"item"})

@@ -12,6 +12,7 @@ from common import background
 from incidents import lifecycle, notices
 from runbooks import aftermath, locks, transitions, verdicts
 from runbooks.models import Effect, Run, StepRun
+from runbooks.steps import HARMLESS
 
 OUTCOMES = {
     "resolved": "the verification passed",
@@ -59,7 +60,7 @@ def go_on(run: Run, steps: list[StepRun], *, now: datetime) -> None:
 def _effect_state(step: StepRun) -> str:
     """What the ledger says about an action; empty for everything that changes nothing in the world."""
     effects = Effect.objects.filter(step_run=step, generation=step.generation)
-    state = effects.exclude(effect_class__in=["read", "notify"]).values_list("state", flat=True).first()
+    state = effects.exclude(effect_class__in=HARMLESS).values_list("state", flat=True).first()
     return state or ""
 
 
@@ -106,9 +107,7 @@ def _end(run: Run, *, now: datetime) -> None:
     ends, reason = run.ends_as, run.stop_reason
     outcome = ""
     if ends == "finished":
-        confirmed = Effect.objects.filter(step_run__run=run, state="confirmed").exclude(
-            effect_class__in=["read", "notify"]
-        )
+        confirmed = Effect.objects.filter(step_run__run=run, state="confirmed").exclude(effect_class__in=HARMLESS)
         # Of what was settled, also when the phase was left early; what was cancelled has no say.
         found = run.steps.filter(phase="verify", state="settled").values_list("verdict", flat=True)
         verify = verdicts.worst(list(found))

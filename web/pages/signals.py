@@ -18,8 +18,8 @@ from django.http import HttpResponse
 
 from catalog import bands, pictures
 from catalog.models import Change, Picture, Service, Signal
-from runbooks import effects
 from runbooks.models import Effect
+from runbooks.steps import HARMLESS
 from web.pages import chart_axes, charts
 from web.pages.charts import Band, Mark
 
@@ -179,7 +179,7 @@ def marks_of(
     marks = [Mark("onset", onset, "onset")] if onset else []
     acts = Effect.objects.filter(
         step_run__run__service=service, state="confirmed", ended_at__gte=start, ended_at__lte=end
-    ).exclude(effect_class__in=effects.HARMLESS)
+    ).exclude(effect_class__in=HARMLESS)
     marks += [Mark("act", act.ended_at, _act(act)) for act in acts.order_by("-ended_at")[:_MARKS] if act.ended_at]
     told = Change.objects.filter(
         Q(service=service) | Q(service=None), team=service.team_id, occurred_at__gte=start, occurred_at__lte=end

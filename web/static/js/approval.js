@@ -4,7 +4,6 @@
   "use strict";
   const { body, page } = Backstop;
   const frame = () => document.querySelector(".ask-frame");
-  if (!frame()) return;
   const FRESH = 10000;
   let confirmedAt = Date.now();
 

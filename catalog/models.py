@@ -9,6 +9,13 @@ from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
 from django.db import models
 from django.db.models import Q
 
+# How far runs may go by themselves on a service.
+AUTONOMY = [
+    ("observe", "observe: checks run, nothing is proposed"),
+    ("suggest", "suggest: actions are shown, people do them elsewhere"),
+    ("approve", "approve: every action that changes something asks first"),
+    ("auto_reversible", "auto-reversible: what can be taken back goes without asking"),
+]
 TIERS = [(1, "1: revenue or safety"), (2, "2: important"), (3, "3: internal")]
 
 
@@ -194,6 +201,8 @@ class Service(models.Model):
     rollback = models.JSONField(default=dict)
     # How versions are scored here: {"connection": slug, "path": ..., "set": slug}; see checks/eval_compare.py.
     evaluation = models.JSONField(default=dict)
+    # How far runs may go by themselves here (runbooks/autonomy.py); the shipped way is that people approve.
+    autonomy = models.CharField(max_length=16, choices=AUTONOMY, default="approve", db_default="approve")
     source_file = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField()
 
@@ -202,6 +211,39 @@ class Service(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+
+class KillSwitch(models.Model):
+    """One time that all effects were stopped at once, everywhere; while one is engaged nothing is sent."""
+
+    engaged = models.BooleanField(default=True)
+    pulled_at = models.DateTimeField()
+    pulled_by = models.CharField(max_length=120)
+    reason = models.CharField(max_length=500)
+    released_at = models.DateTimeField(null=True, blank=True)
+    released_by = models.CharField(max_length=120, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["engaged"], condition=models.Q(engaged=True), name="one_kill_switch_at_a_time"
+            )
+        ]
+
+
+class Secret(models.Model):
+    """A value that steps of a team use by its name (`{secret: name}`) and nobody may read: encrypted, write-only."""
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="secrets")
+    name = models.SlugField(max_length=40)
+    value_encrypted = models.BinaryField()
+    created_at = models.DateTimeField()
+    created_by = models.CharField(max_length=120)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["team", "name"], name="one_secret_per_team_and_name")]
 
 
 class Signal(models.Model):

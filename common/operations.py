@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.operations.base import Operation
+from django.db.migrations.operations.fields import AlterField
 from django.db.migrations.operations.models import CreateModel
 
 
@@ -31,6 +32,17 @@ class OnDatabase(Operation):
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         """Call the backwards function."""
         self.backwards(schema_editor.connection)
+
+
+class Widen(AlterField):
+    """Make room for longer text in a column; the running release goes on with what it knows. ValueError otherwise."""
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        """Alter the column after a look that it only grows."""
+        old = from_state.apps.get_model(app_label, self.model_name)._meta.get_field(self.name)
+        if old.max_length is None or self.field.max_length is None or old.max_length >= self.field.max_length:
+            raise ValueError(f"{self.model_name}.{self.name} would not grow.")
+        super().database_forwards(app_label, schema_editor, from_state, to_state)
 
 
 class CreateTogether(Operation):

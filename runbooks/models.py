@@ -87,6 +87,20 @@ class Revision(models.Model):
         constraints = [models.UniqueConstraint(fields=["runbook", "number"], name="one_revision_per_number")]
 
 
+class RunbookTests(models.Model):
+    """The unit tests of a runbook (one `.test.yaml` text), and what they said when they were last run."""
+
+    runbook = models.OneToOneField(Runbook, on_delete=models.CASCADE, related_name="tests")
+    text = models.TextField()
+    sha256 = models.CharField(max_length=64)
+    author = models.CharField(max_length=120)
+    updated_at = models.DateTimeField()
+    # The report of `runbook test` on the revision of that number.
+    report = models.JSONField(default=dict)
+    report_revision = models.PositiveIntegerField(null=True, blank=True)
+    report_at = models.DateTimeField(null=True, blank=True)
+
+
 class TriggerEvent(models.Model):
     """What an alert did to a runbook: started, joined, queued, skipped or refused, and why."""
 
@@ -139,6 +153,14 @@ class Run(models.Model):
     diagnosis = models.JSONField(default=dict)
     diagnosis_frozen = models.BooleanField(default=False)
     warning = models.CharField(max_length=500, blank=True)
+    # The step of another run that this run was started by (kind `runbook`), and the generation that asked for it.
+    parent_step = models.ForeignKey("StepRun", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
+    parent_generation = models.PositiveSmallIntegerField(default=0, db_default=0)
+    # Inputs marked `sensitive`, as encrypted JSON; `inputs` holds a mark in their place.
+    sealed = models.BinaryField(default=b"", db_default=b"")
+    outputs = models.JSONField(default=dict, db_default={})
+    # A dry run ("plan"): checks run, actions only say what they would change, nobody is asked.
+    is_plan = models.BooleanField(default=False, db_default=False)
     seq = models.PositiveIntegerField(default=0)
     version = models.BigIntegerField(default=0)
     deadline_at = models.DateTimeField()
@@ -153,7 +175,12 @@ class Run(models.Model):
                 fields=["runbook", "concurrency_key"],
                 condition=Q(state__in=KEY_HOLDING_STATES) & ~Q(concurrency_key=""),
                 name="one_run_holds_a_concurrency_key",
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["parent_step", "parent_generation"],
+                condition=Q(parent_step__isnull=False),
+                name="one_child_per_step_and_generation",
+            ),
         ]
         indexes = [
             models.Index(fields=["deadline_at"], condition=Q(state__in=OPEN_RUN_STATES), name="runs_open_by_deadline"),
@@ -180,11 +207,15 @@ class StepRun(models.Model):
     """One step (or one item of it) in one run: state, verdict, lease and timer in one row."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps")
-    step = models.CharField(max_length=40)
+    # The step's id in the runbook; what takes an action back is a step of its own, named for it (`undo-roll_back`).
+    step = models.CharField(max_length=60)
+    # With `foreach`: which element this row is for, from 0, and the element itself.
     item = models.SmallIntegerField(default=0)
+    item_value = models.JSONField(null=True, blank=True)
     position = models.PositiveSmallIntegerField()
     kind = models.CharField(max_length=8)
     provider = models.CharField(max_length=60, blank=True)
+    # One of the five, or undo, or finally.
     phase = models.CharField(max_length=10)
     name = models.CharField(max_length=300)
     # pending, ready, leased, sleeping, blocked, unknown; settled, cancelled
@@ -276,7 +307,10 @@ class Sample(models.Model):
     k = models.PositiveSmallIntegerField()
     due_at = models.DateTimeField()
     taken_at = models.DateTimeField(null=True, blank=True)
+    # pass, fail, inconclusive, error; missed when nothing could run at its time
     verdict = models.CharField(max_length=12)
+    reason = models.CharField(max_length=60, blank=True, default="", db_default="")
+    summary = models.TextField(blank=True, default="", db_default="")
     value = models.JSONField(null=True, blank=True)
     evidence_id = models.BigIntegerField(null=True, blank=True)
 
@@ -397,7 +431,7 @@ class RunEvent(models.Model):
     at = models.DateTimeField()
     # The transition of docs/guide/engine.md: R1 … R5, S1 … S20.
     transition = models.CharField(max_length=4)
-    step = models.CharField(max_length=40, blank=True)
+    step = models.CharField(max_length=60, blank=True)
     item = models.SmallIntegerField(default=0)
     state = models.CharField(max_length=30)
     actor = models.CharField(max_length=120, blank=True)

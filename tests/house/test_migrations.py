@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.db.migrations import operations as ops
 from django.db.models.fields import NOT_PROVIDED
 
-from common.operations import CreateTogether, OnDatabase
+from common.operations import CreateTogether, OnDatabase, Widen
 
 ROOT = Path(__file__).parents[2]
 ROOMS = [app for app in apps.get_app_configs() if Path(app.path).parent == ROOT]
@@ -23,7 +23,7 @@ LATER = [
 ]
 EXPANDING = (
     ops.CreateModel, ops.AddField, ops.AddIndex, ops.AddConstraint, ops.AlterModelOptions, ops.RunPython, ops.RunSQL,
-    ops.SeparateDatabaseAndState, CreateTogether, OnDatabase,
+    ops.SeparateDatabaseAndState, CreateTogether, OnDatabase, Widen,
 )  # fmt: skip
 # A migration whose docstring begins so may also remove what no running release reads any more.
 CONTRACT = "Contract:"

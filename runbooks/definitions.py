@@ -11,16 +11,22 @@ from common import expressions
 from common.expressions import Expression
 from runbooks.actions import ACTIONS
 from runbooks.diagnosis import Hypothesis
-from runbooks.fields import Approval, Input, Phase
+from runbooks.fields import Approval, Input
+from runbooks.planning import FINALLY, UNDO
 from runbooks.spec import RunbookSpec
 from runbooks.steps import ActionStep, CheckStep, ManualStep, Step, WaitStep
 from runbooks.verdicts import Rules
+
+# What takes an action back is named for it; no id in a runbook has a dash.
+UNDO_PREFIX = "undo-"
+# A step of `finally` has at most this long.
+LAST_SECONDS = 300
 
 
 class Definition:
     """One step with its phase. Rendering raises ExpressionError; nothing here touches the database."""
 
-    def __init__(self, step: Step, phase: Phase) -> None:
+    def __init__(self, step: Step, phase: str) -> None:
         self.step = step
         self.phase = phase
         self.id = step.id
@@ -37,6 +43,8 @@ class Definition:
         levels = self.approval.escalate if self.approval else step.escalate if isinstance(step, ManualStep) else []
         self.escalations = sorted(levels, key=lambda level: level.after)
         self.wait_seconds = step.wait if isinstance(step, WaitStep) else 0
+        # Only of a step that takes an action back: it goes without asking.
+        self.auto = False
 
     @cached_property
     def attempts(self) -> int:
@@ -137,7 +145,9 @@ class Book:
         self.spec = spec
         self.owner = spec.owner
         self.definitions = [Definition(step, phase) for phase, step in spec.steps()]
-        self._by_id = {definition.id: definition for definition in self.definitions}
+        self.definitions += [_last(step) for step in spec.finally_]
+        undone = [_undo(step) for _, step in spec.steps() if isinstance(step, ActionStep) and step.undo]
+        self.by_id = {definition.id: definition for definition in (*self.definitions, *undone)}
         self.causes = [
             Hypothesis(
                 key,
@@ -149,10 +159,42 @@ class Book:
         ]
 
     def definition(self, step_id: str) -> Definition:
-        """The step of that id."""
-        return self._by_id[step_id]
+        """The step of that id, also of one that takes an action back. Raises KeyError."""
+        return self.by_id[step_id]
+
+    def undo_of(self, step_id: str) -> Definition | None:
+        """What takes that action back, where its runbook says how."""
+        return self.by_id.get(f"{UNDO_PREFIX}{step_id}")
 
     @cached_property
     def triggers(self) -> list[Expression]:
         """The compiled triggers."""
         return [expressions.compile(trigger.alert, names={"alert"}) for trigger in self.spec.triggers]
+
+
+def _last(step: Step) -> Definition:
+    """A step of `finally`: it never keeps a run from its end for long."""
+    definition = Definition(step, FINALLY)
+    definition.timeout = min(definition.timeout, LAST_SECONDS)
+    return definition
+
+
+def _undo(step: ActionStep) -> Definition:
+    """What takes an action back, as a step of its own: under the same lock, asking nobody."""
+    assert step.undo is not None
+    change: dict[str, Any] = {
+        "id": f"{UNDO_PREFIX}{step.id}",
+        "name": f"Undo: {step.title}",
+        "action": step.undo.action,
+        "with_": step.undo.with_,
+        "if_": None,
+        "approval": None,
+        "recheck": [],
+        "undo": None,
+        "attempts": None,
+        "timeout": None,
+        "pin": "always",
+    }
+    definition = Definition(step.model_copy(update=change), UNDO)
+    definition.auto = step.undo.auto
+    return definition

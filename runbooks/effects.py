@@ -29,6 +29,7 @@ from runbooks.actions.base import Action, Ambiguous, Applied, NotApplied, Refuse
 from runbooks.checks.base import CheckError, Context
 from runbooks.definitions import Definition
 from runbooks.models import ApprovalRequest, Attempt, Effect, Run, StepRun
+from runbooks.planning import is_winding_down
 from runbooks.steps import HARMLESS, REPEATABLE
 
 log = logging.getLogger(__name__)
@@ -311,7 +312,7 @@ def _ambiguous(run: Run, step: StepRun, definition: Definition, effect: Effect, 
         fresh = _still_held(step, sentence, now)
         if fresh is None:
             return
-        again = effect.effect_class in REPEATABLE and locked.state != "stopping"
+        again = effect.effect_class in REPEATABLE and not is_winding_down(locked.state, step.phase)
         if again and fresh.attempts < definition.attempts:
             _sleep(locked, fresh, definition, "effect_unknown", sentence, now)
             return
@@ -408,11 +409,11 @@ def recover(run: Run, step: StepRun, *, now: datetime) -> None:
     Attempt.objects.filter(step_run=step, fence=step.fence, outcome="running").update(outcome="lost", ended_at=now)
     used_up = step.attempts >= max(reading.step_of(run, step).attempts, LOST_WORKERS)
     if effect is not None and effect.state in DOUBTFUL and effect.effect_class not in HARMLESS:
-        again = effect.effect_class in REPEATABLE and run.state != "stopping" and not used_up
+        again = effect.effect_class in REPEATABLE and not is_winding_down(run.state, step.phase) and not used_up
         if not again:
             _doubt(run, step, effect, "Its worker was lost after sending.", now=now)
             return
-    if run.state == "stopping":
+    if is_winding_down(run.state, step.phase):
         engine.move_on(run, now=now)
         return
     engine.after_lost_worker(run, step, again=None if used_up else "S13", now=now)

@@ -1,7 +1,8 @@
 """Moving a run on: which steps may start, what a verdict does, when a phase and a run end.
 
 `advance` is called after every settle, decision, answer and timer, and by the auditor; calling it twice changes
-nothing. The numbers in comments (R1, S3 …) are the transitions of docs/guide/engine.md.
+nothing. What comes next is planned without any table (planning.py); here it is made to happen, in one transaction. The
+numbers in comments (R1, S3 …) are the transitions of docs/guide/engine.md.
 """
 
 from __future__ import annotations
@@ -14,9 +15,22 @@ from django.db import IntegrityError, transaction
 from catalog.actors import ENGINE, Actor
 from common import clock
 from incidents.models import Evidence
-from runbooks import aftermath, asking, diagnosis, locks, opening, reading, stopping, transitions, verdicts
+from runbooks import (
+    aftermath,
+    asking,
+    diagnosis,
+    locks,
+    opening,
+    picture,
+    planning,
+    reading,
+    stopping,
+    transitions,
+    verdicts,
+)
 from runbooks.definitions import Definition
-from runbooks.models import PHASES, DiagnosisSnapshot, Run, StepRun
+from runbooks.models import DiagnosisSnapshot, Run, StepRun
+from runbooks.picture import Rows
 
 
 def advance(run_id: int) -> None:
@@ -28,18 +42,46 @@ def advance(run_id: int) -> None:
 
 def move_on(run: Run, *, now: datetime) -> None:
     """The same for a run that the caller has locked."""
-    if not run.is_open:
-        return
-    if run.state == "queued" and not _activate(run, now=now):
-        return
     # Each round opens steps or ends a phase; 200 steps in 5 phases bound the rounds.
     for _ in range(500):
         steps = list(run.steps.all())
-        if run.state == "stopping":
-            stopping.go_on(run, steps, now=now)
+        planned = picture.of(run, steps)
+        rows = {(row.step, row.item): row for row in steps}
+        changed = False
+        for move in planning.plan(planned):
+            changed |= _make(move, run, rows, now=now)
+            if (run.state, run.phase) != (planned.state, planned.phase):
+                # The rest was planned for what is no more.
+                break
+        if not changed:
             return
-        if run.state == "paused" or not _round(run, steps, now=now):
-            return
+
+
+def _make(move: planning.Move, run: Run, rows: Rows, *, now: datetime) -> bool:
+    """Make one move of the plan; False when nothing came of it."""
+    match move:
+        case planning.Activate():
+            return _activate(run, now=now)
+        case planning.Open(step=step):
+            return _open(run, rows[step.id, step.item], list(rows.values()), now=now)
+        case planning.Freeze():
+            freeze_diagnosis(run, now=now)
+        case planning.EndPhase(verdict=verdict, following=following):
+            _end_phase(run, verdict, following, now=now)
+        case planning.LeaveOut(step=step, reason=reason):
+            summary = "Nobody is needed to take it back: a person can." if reason == "offered" else ""
+            return settle(
+                run,
+                rows[step.id, step.item],
+                was=("pending",),
+                verdict="skipped",
+                reason=reason,
+                summary=summary,
+                now=now,
+            )
+        case _:
+            return stopping.make(move, run, rows, now=now)
+    return True
 
 
 def _activate(run: Run, *, now: datetime) -> bool:
@@ -61,61 +103,23 @@ def _activate(run: Run, *, now: datetime) -> bool:
     return bool(changed)
 
 
-def _round(run: Run, steps: list[StepRun], *, now: datetime) -> bool:
-    """One round over the current phase; True when something changed."""
-    current = [step for step in steps if step.phase == run.phase]
-    # Checks of a phase gone by that are asked again (repeating.ask_again): what comes next waits for their answers.
-    gone_by = PHASES[: PHASES.index(run.phase)]
-    again = [step for step in steps if step.phase in gone_by and not step.is_terminal]
-    if not again and not run.diagnosis_frozen and "remediate" in (run.phase, *gone_by):
-        freeze_diagnosis(run, now=now)
-    current = again or current
-    if all(step.is_terminal for step in current):
-        return _end_phase(run, current, now=now)
-    changed = False
-    for step in current:
-        if step.state == "pending" and may_open(reading.step_of(run, step), run, current):
-            at_once = opening.open_step(run, step, steps, now=now)
-            if at_once is not None:
-                transition = "S1" if at_once.verdict == "skipped" else "S2"
-                settle(run, step, was=("pending",), now=now, transition=transition, **at_once.__dict__)
-            changed = True
-            if run.state != "active":
-                return True
-    return changed
-
-
-def may_open(definition: Definition, run: Run, current: list[StepRun]) -> bool:
-    """Whether everything it waits for has ended.
-
-    Neighbouring checks run together unless one mentions another or the diagnosis; every other step waits for all
-    before it in the phase, whatever their verdicts, and all after it wait for it.
-    """
-    for other in current:
-        if other.step == definition.id:
-            return True
-        if other.is_terminal:
-            continue
-        together = definition.kind == "check" and other.kind == "check" and not definition.asks_diagnosis
-        if not together or other.step in definition.mentioned:
-            return False
+def _open(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -> bool:
+    """S1 to S5: the step waits where it belongs, or has its verdict at once."""
+    at_once = opening.open_step(run, step, steps, now=now)
+    if at_once is not None:
+        transition = "S1" if at_once.verdict == "skipped" else "S2"
+        settle(run, step, was=("pending",), now=now, transition=transition, **at_once.__dict__)
     return True
 
 
-def _end_phase(run: Run, current: list[StepRun], *, now: datetime) -> bool:
+def _end_phase(run: Run, verdict: str, following: str, *, now: datetime) -> None:
     """Store the phase's verdict and go to the next one, or begin to stop after the last (R4)."""
-    found = [step.verdict for step in current if step.state == "settled"]
-    run.phase_verdicts = run.phase_verdicts | {run.phase: verdicts.worst(found) if current else "skipped"}
-    index = PHASES.index(run.phase)
-    if index + 1 == len(PHASES):
-        Run.objects.filter(pk=run.pk).update(phase_verdicts=run.phase_verdicts)
-        stopping.begin(run, reason="", now=now)
-        return True
-    run.phase = PHASES[index + 1]
+    run.phase_verdicts = run.phase_verdicts | {run.phase: verdict}
+    if following:
+        run.phase = following
     Run.objects.filter(pk=run.pk).update(phase=run.phase, phase_verdicts=run.phase_verdicts)
-    if run.phase == "remediate":
-        freeze_diagnosis(run, now=now)
-    return True
+    if not following:
+        stopping.begin(run, reason="", now=now)
 
 
 def after_settle(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -> None:

@@ -339,16 +339,17 @@ class Linter:
             self.note(path, "RB055", "A step is named by its id, not looked up.", "Write `steps.<id>.verdict`.")
         elif name[1] not in self.all_ids:
             self.note(path, "RB055", f"There is no step `{name[1]}`.", nearest(name[1], self.all_ids))
-        elif before is not None and not self._is_earlier(name[1], before):
+        elif before is not None and not self._is_earlier(name[1], before, itself="undo" in path[len(before) :]):
             self.note(path, "RB055", f"Step `{name[1]}` does not come earlier.", "Mention steps above this one only.")
         elif len(name) > 2 and name[2] not in PARTS_OF_STEP:
             fix = nearest(name[2], sorted(PARTS_OF_STEP))
             self.note(path, "RB057", f"A step has no part `{name[2]}`; look in `result`.", fix)
 
-    def _is_earlier(self, step_id: str, path: Path) -> bool:
+    def _is_earlier(self, step_id: str, path: Path, *, itself: bool = False) -> bool:
+        """Whether a step has ended before the one at `path` begins; what takes it back also comes after `itself`."""
         for _, other, other_id in self.all_steps:
             if other == path:
-                return False
+                return itself and other_id == step_id
             if other_id == step_id:
                 return True
         return True

@@ -6,10 +6,18 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from catalog.actors import ENGINE, Actor
 from runbooks import transitions
 from runbooks.models import Lock, Run, StepRun
+
+# States of a run whose steps may take a lock.
+AT_WORK = ("active", "stopping")
+
+
+def _waiting() -> QuerySet[StepRun]:
+    return StepRun.objects.filter(state="blocked", blocked_on="lock", run__state__in=AT_WORK)
 
 
 def line_up(
@@ -34,10 +42,11 @@ def line_up(
 def take(run: Run, step: StepRun, *, now: datetime) -> bool:
     """S7: give a waiting step its lock and put it before the workers; False when another holds it or waits longer.
 
-    A run that is paused starts nothing, so it takes no lock and nobody waits behind it.
+    A run that is paused starts nothing, so it takes no lock and nobody waits behind it. In one that is stopping only
+    what takes an action back still waits.
     """
-    waiting = StepRun.objects.filter(state="blocked", blocked_on="lock", lock_name=step.lock_name, run__state="active")
-    if run.state != "active" or waiting.filter(lock_asked_at__lt=step.lock_asked_at).exists():
+    waiting = _waiting().filter(lock_name=step.lock_name)
+    if run.state not in AT_WORK or waiting.filter(lock_asked_at__lt=step.lock_asked_at).exists():
         return False
     try:
         with transaction.atomic():
@@ -69,9 +78,7 @@ def drop_orphans() -> int:
 
 def next_waiting() -> list[tuple[int, int]]:
     """(run id, step run id) of the longest waiting step of every free lock."""
-    waiting = StepRun.objects.filter(state="blocked", blocked_on="lock", run__state="active").exclude(
-        lock_name__in=Lock.objects.values("name")
-    )
+    waiting = _waiting().exclude(lock_name__in=Lock.objects.values("name"))
     first: dict[str, tuple[int, int]] = {}
     for name, run_id, pk in waiting.order_by("lock_asked_at", "pk").values_list("lock_name", "run_id", "pk")[:200]:
         first.setdefault(name, (run_id, pk))

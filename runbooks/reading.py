@@ -64,7 +64,7 @@ def names(run: Run, steps: list[StepRun], now: datetime) -> dict[str, Any]:
             "id": str(run.uuid),
             "started_at": _iso(run.started_at),
             "phase": run.phase,
-            "outcome": run.outcome or (run.state if run.state in ("cancelled", "expired") else ""),
+            "outcome": run.outcome or (run.ends_as if run.ends_as in ("cancelled", "expired") else ""),
         },
         "incident": {
             "key": incident.key if incident else "",

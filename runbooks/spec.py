@@ -101,17 +101,13 @@ class RunbookSpec(Part):
         for _, step in self.steps():
             found += [
                 (step.id, field, f"Step `{step.id}` uses `{field}`, which is not run yet.")
-                for field in ("foreach", "watch", "recheck", "undo")
+                for field in ("foreach", "watch", "recheck")
                 if getattr(step, field, None)
             ]
             if isinstance(step, RunbookStep):
                 found.append((step.id, "runbook", f"Step `{step.id}` runs another runbook, which is not done yet."))
             if holds_secret(getattr(step, "with_", {})):
                 found.append((step.id, "with", f"Step `{step.id}` asks for a stored secret, which is not read yet."))
-        found += [
-            (step.id, "finally", f"Step `{step.id}` stands in `finally`, which is not run yet.")
-            for step in self.finally_
-        ]
         return found
 
     def stored(self) -> dict[str, Any]:

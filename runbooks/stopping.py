@@ -1,17 +1,18 @@
-"""Ending a run: cancel what may be cancelled, wait for what was sent, then say how it ended (R4, R5, S18 to S20)."""
+"""Ending a run: cancel what may be cancelled, wait for what was sent, take back, tidy up (R4, R5, S18 to S20)."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, Max
 
 from catalog.actors import ENGINE, Actor
 from common import background
 from incidents import lifecycle, notices
-from runbooks import aftermath, locks, transitions, verdicts
+from runbooks import aftermath, locks, planning, reading, transitions
 from runbooks.models import Effect, Run, StepRun
+from runbooks.picture import Rows
 from runbooks.steps import HARMLESS
 
 OUTCOMES = {
@@ -33,49 +34,43 @@ def begin(run: Run, *, reason: str, now: datetime, actor: Actor = ENGINE, ends: 
     if not changed:
         return
     run.state, run.ends_as, run.stop_reason = through, ends, reason[:300]
-    run.steps.exclude(state__in=["settled", "cancelled"]).update(cancel_requested=True)
+    run.steps.exclude(state__in=planning.TERMINAL).exclude(phase__in=planning.ENDINGS).update(cancel_requested=True)
     transitions.event(run, "R4", now=now, state="stopping", actor=actor, text=reason)
-    if run.state == "queued":
-        go_on(run, list(run.steps.all()), now=now)
 
 
-def go_on(run: Run, steps: list[StepRun], *, now: datetime) -> None:
-    """Cancel open steps; once nothing is in flight, end the run (R5)."""
-    in_flight = False
-    for step in steps:
-        if step.is_terminal:
-            continue
-        effect = _effect_state(step)
-        if step.state == "leased" and effect == "sent":
-            # It may be changing the world right now: its result is waited for, up to its timeout.
-            in_flight = True
-        elif effect in ("sent", "unknown"):
-            _give_up_unknown(run, step, now=now)
-        else:
-            _cancel(run, step, now=now)
-    if not in_flight:
-        _end(run, now=now)
+def make(move: planning.Move, run: Run, rows: Rows, *, now: datetime) -> bool:
+    """Make one of the moves of a run that is ending; False when nothing came of it."""
+    match move:
+        case planning.Cancel(step=step):
+            return _cancel(run, rows[step.id, step.item], now=now)
+        case planning.GiveUp(step=step):
+            return _give_up_unknown(run, rows[step.id, step.item], now=now)
+        case planning.Conclude(outcome=outcome):
+            _conclude(run, outcome, now=now)
+        case planning.GoOn(phase=phase):
+            run.phase = phase
+            Run.objects.filter(pk=run.pk).update(phase=phase)
+        case planning.End():
+            _end(run, now=now)
+        case _:
+            raise AssertionError(f"{move} is not a move of an ending run")
+    return True
 
 
-def _effect_state(step: StepRun) -> str:
-    """What the ledger says about an action; empty for everything that changes nothing in the world."""
-    effects = Effect.objects.filter(step_run=step, generation=step.generation)
-    state = effects.exclude(effect_class__in=HARMLESS).values_list("state", flat=True).first()
-    return state or ""
-
-
-def _cancel(run: Run, step: StepRun, *, now: datetime) -> None:
+def _cancel(run: Run, step: StepRun, *, now: datetime) -> bool:
     """S18, S19: a raised fence makes a late result evidence only."""
     was = step.state
     changes: dict[str, Any] = {"state": "cancelled", "blocked_on": "", "due_at": None, "lease_until": None}
-    if StepRun.objects.filter(pk=step.pk, state=was).update(fence=F("fence") + 1, settled_at=now, **changes):
-        step.state = "cancelled"
-        transitions.withdraw_request(step, now=now)
-        locks.release(step)
-        transitions.event(run, "S19" if was == "leased" else "S18", now=now, state="cancelled", step=step)
+    if not StepRun.objects.filter(pk=step.pk, state=was).update(fence=F("fence") + 1, settled_at=now, **changes):
+        return False
+    step.state = "cancelled"
+    transitions.withdraw_request(step, now=now)
+    locks.release(step)
+    transitions.event(run, "S19" if was == "leased" else "S18", now=now, state="cancelled", step=step)
+    return True
 
 
-def _give_up_unknown(run: Run, step: StepRun, *, now: datetime) -> None:
+def _give_up_unknown(run: Run, step: StepRun, *, now: datetime) -> bool:
     """S20: nobody said whether it happened; the incident keeps an open question that blocks resolving it."""
     moved = transitions.move(
         step,
@@ -89,7 +84,7 @@ def _give_up_unknown(run: Run, step: StepRun, *, now: datetime) -> None:
         due_at=None,
     )
     if not moved:
-        return
+        return False
     Effect.objects.filter(step_run=step, generation=step.generation, state="sent").update(state="unknown", ended_at=now)
     locks.release(step)
     transitions.event(run, "S20", now=now, state="settled error", step=step, text="effect_unknown")
@@ -100,20 +95,40 @@ def _give_up_unknown(run: Run, step: StepRun, *, now: datetime) -> None:
             title=f"Did this happen? {step.summary or step.name}",
             blocks="resolve",
         )
+    return True
+
+
+def _conclude(run: Run, outcome: str, *, now: datetime) -> None:
+    """The outcome, before anything is taken back; and a row for each action whose runbook says how to take it back."""
+    run.phase, run.outcome = planning.UNDO, outcome
+    Run.objects.filter(pk=run.pk).update(phase=run.phase, outcome=outcome)
+    book = reading.spec_of(run)
+    confirmed = Effect.objects.filter(step_run__run=run, state="confirmed").select_related("step_run")
+    last = run.steps.aggregate(last=Max("position"))["last"] or 0
+    for number, effect in enumerate(confirmed.exclude(effect_class__in=HARMLESS).order_by("ended_at", "pk"), start=1):
+        applied = effect.step_run
+        definition = book.undo_of(applied.step)
+        if definition is not None:
+            StepRun.objects.get_or_create(
+                run=run,
+                step=definition.id,
+                item=applied.item,
+                defaults={
+                    "item_value": applied.item_value,
+                    "position": last + number,
+                    "kind": definition.kind,
+                    "provider": definition.provider,
+                    "phase": definition.phase,
+                    "name": definition.name,
+                },
+            )
 
 
 def _end(run: Run, *, now: datetime) -> None:
-    """R5: the outcome, told on the timeline and to the team; the concurrency key is free for the next in line."""
-    ends, reason = run.ends_as, run.stop_reason
-    outcome = ""
-    if ends == "finished":
-        confirmed = Effect.objects.filter(step_run__run=run, state="confirmed").exclude(effect_class__in=HARMLESS)
-        # Of what was settled, also when the phase was left early; what was cancelled has no say.
-        found = run.steps.filter(phase="verify", state="settled").values_list("verdict", flat=True)
-        verify = verdicts.worst(list(found))
-        outcome = verdicts.outcome(verify=verify, stopped_early=bool(reason), confirmed_effects=confirmed.count())
-    Run.objects.filter(pk=run.pk, state__in=["queued", "stopping"]).update(state=ends, outcome=outcome, ended_at=now)
-    run.state, run.outcome, run.ended_at = ends, outcome, now
+    """R5: told with its outcome on the timeline and to the team; the concurrency key is free for the next in line."""
+    ends, reason, outcome = run.ends_as, run.stop_reason, run.outcome
+    Run.objects.filter(pk=run.pk, state__in=["queued", "stopping"]).update(state=ends, ended_at=now)
+    run.state, run.ended_at = ends, now
     transitions.event(run, "R5", now=now, state=ends, text=outcome or reason)
     told = f"{outcome.replace('_', ' ')}: {OUTCOMES[outcome]}" if outcome else ends
     because = f" ({reason})" if reason else ""

@@ -32,12 +32,15 @@ from runbooks import (
 from runbooks.actions import ACTIONS
 from runbooks.checks import CHECKS
 from runbooks.models import KEY_HOLDING_STATES, Attempt, Run, StepRun, Worker
+from runbooks.planning import ENDINGS, is_winding_down
 
 log = logging.getLogger(__name__)
 BATCH = 200
 REPUBLISH = timedelta(seconds=15)
 # How long a step waits for a worker whose code knows its check or action.
 PATIENCE = timedelta(minutes=10)
+# What a step of `undo` or `finally` has in all, waiting for its lock and for further tries among it.
+ENDING_LASTS = timedelta(minutes=5)
 AUDIT_EVERY = timedelta(seconds=30)
 HINT_EVERY = timedelta(seconds=5)
 _done_at: dict[str, datetime] = {}
@@ -55,6 +58,7 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
     _each("due timer", _due(now), _ring)
     _each("telling again", _to_be_told(now), _tell_again)
     _each("deadline", _past_deadline(now), _expire_run)
+    _each("ending that lasts", _lasting(now), _end_late)
     _each("queued run", _first_in_line(), _activate)
     _each("free lock", [pk for _, pk in locks.next_waiting()], _take_lock)
     _each("unknown provider", _nobody_knows(now), _give_up)
@@ -167,6 +171,14 @@ def _past_deadline(now: datetime) -> list[int]:
     return list(rows.values_list("pk", flat=True)[:BATCH])
 
 
+def _lasting(now: datetime) -> list[int]:
+    """Steps of an ending that wait or are tried again for longer than an ending may last."""
+    rows = StepRun.objects.filter(
+        run__state="stopping", phase__in=ENDINGS, state__in=["ready", "sleeping", "blocked"]
+    ).filter(started_at__lte=now - ENDING_LASTS)
+    return list(rows.order_by("started_at", "pk").values_list("pk", flat=True)[:BATCH])
+
+
 def _each(what: str, ids: list[int], act: Callable[[int, datetime], None]) -> None:
     """Each row in its own transaction; a failure is logged with the row and seen again at the next tick."""
     for pk in ids:
@@ -194,7 +206,7 @@ def _recover(pk: int, now: datetime) -> None:
         return
     Attempt.objects.filter(step_run=step, fence=step.fence, outcome="running").update(outcome="lost", ended_at=now)
     definition = reading.step_of(run, step)
-    if run.state == "stopping":
+    if is_winding_down(run.state, step.phase):
         engine.move_on(run, now=now)
     else:
         engine.after_lost_worker(run, step, again="S12" if step.attempts < definition.attempts else None, now=now)
@@ -242,6 +254,22 @@ def _tell_again(pk: int, now: datetime) -> None:
         opening.tell_again(run, step, now=now)
 
 
+def _end_late(pk: int, now: datetime) -> None:
+    """Nothing of an ending keeps a run from its end; what it was meant to do is told as not done."""
+    run, step = _locked(pk)
+    minutes = ENDING_LASTS.seconds // 60
+    engine.settle(
+        run,
+        step,
+        was=("ready", "sleeping", "blocked"),
+        verdict="error",
+        reason="timeout",
+        summary=f"Not done within {minutes} minutes. {step.summary}".strip(),
+        now=now,
+    )
+    engine.move_on(run, now=now)
+
+
 def _activate(pk: int, now: datetime) -> None:
     engine.move_on(transitions.lock_run(pk), now=now)
 
@@ -262,7 +290,7 @@ def _expire_run(pk: int, now: datetime) -> None:
 
 def _take_lock(pk: int, now: datetime) -> None:
     run, step = _locked(pk)
-    if step.state == "blocked" and step.blocked_on == "lock" and run.state == "active":
+    if step.state == "blocked" and step.blocked_on == "lock":
         locks.take(run, step, now=now)
 
 

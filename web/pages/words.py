@@ -29,6 +29,7 @@ PHASES = {
     "triage": "Triage",
     "remediate": "Remediate",
     "verify": "Verify",
+    "undo": "Undo",
     "finally": "Finally",
 }
 EFFECT_STATES = {

@@ -13,6 +13,7 @@ from catalog.permissions import Permission
 from common import clock
 from runbooks import verdicts
 from runbooks.models import KEY_HOLDING_STATES, PHASES, Lock, Revision, Run, StepRun
+from runbooks.planning import ENDINGS
 from web.pages import words
 from web.pages.incidents.finding import counts
 from web.pages.runs.rows import StepRow
@@ -52,7 +53,7 @@ def context_of(run: Run, typed: dict[str, forms.Form] | None = None) -> dict[str
     steps = list(run.steps.all())
     now = clock.now()
     rows = step_rows(run, steps, typed or {}, now)
-    names = [*PHASES, *sorted({step.phase for step in steps} - set(PHASES))]
+    names = [*PHASES, *ENDINGS]
     phases = []
     for name in names:
         mine = [row for row in rows if row.step.phase == name]

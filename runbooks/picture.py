@@ -1,0 +1,64 @@
+"""A run's rows as the plan sees them (planning.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runbooks import reading
+from runbooks.definitions import UNDO_PREFIX, Definition
+from runbooks.models import Effect, Run, StepRun
+from runbooks.planning import UNDO, RunState, StepState
+from runbooks.steps import HARMLESS
+
+# The rows of a run by step id and item.
+Rows = Mapping[tuple[str, int], StepRun]
+
+
+def of(run: Run, steps: list[StepRun]) -> RunState:
+    """The picture of a run that the caller has locked. The ledger is read only where it decides: when it stops."""
+    book = reading.spec_of(run)
+    effects = _effects(run) if run.state == "stopping" else {}
+    undone = _ranks(effects)
+    return RunState(
+        state=run.state,
+        phase=run.phase,
+        ends_as=run.ends_as,
+        stopped_early=bool(run.stop_reason),
+        outcome=run.outcome,
+        # Without hypotheses there is nothing to settle.
+        frozen=run.diagnosis_frozen or not book.causes,
+        steps=tuple(_state(step, book.definition(step.step), effects, undone) for step in steps),
+    )
+
+
+def _state(
+    step: StepRun, definition: Definition, effects: dict[tuple[str, int], Effect], undone: dict[tuple[str, int], int]
+) -> StepState:
+    effect = effects.get((step.step, step.item))
+    return StepState(
+        id=step.step,
+        item=step.item,
+        kind=step.kind,
+        phase=step.phase,
+        state=step.state,
+        verdict=step.verdict,
+        mentions=frozenset(definition.mentioned),
+        reads_diagnosis=definition.asks_diagnosis,
+        effect=effect.state if effect and effect.generation == step.generation else "",
+        auto=definition.auto,
+        undoes=undone.get((step.step.removeprefix(UNDO_PREFIX), step.item), 0) if step.phase == UNDO else 0,
+    )
+
+
+def _effects(run: Run) -> dict[tuple[str, int], Effect]:
+    """The last effect of each row that changes something in the world."""
+    rows = Effect.objects.filter(step_run__run=run).exclude(effect_class__in=HARMLESS).select_related("step_run")
+    return {(row.step_run.step, row.step_run.item): row for row in rows.order_by("generation")}
+
+
+def _ranks(effects: dict[tuple[str, int], Effect]) -> dict[tuple[str, int], int]:
+    """Confirmed effects, numbered from 1 in the order in which they were confirmed."""
+    confirmed = [
+        (row.ended_at, row.pk, key) for key, row in effects.items() if row.state == "confirmed" and row.ended_at
+    ]
+    return {key: number for number, (_, _, key) in enumerate(sorted(confirmed), start=1)}

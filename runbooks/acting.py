@@ -20,12 +20,13 @@ from catalog.models import Service
 from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Invalid
+from common.expressions import ExpressionError
 from incidents.models import Incident
-from runbooks import revisions, runs
+from runbooks import reading, revisions, runs
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Action, Preview
 from runbooks.checks.base import CheckError, Context
-from runbooks.models import ACT, Run, Runbook
+from runbooks.models import ACT, Effect, Run, Runbook, StepRun
 
 # The two inputs of our own beside the action's parameters.
 INCIDENT, REASON = "act_incident", "act_reason"
@@ -177,6 +178,27 @@ def open_act(incident: Incident, runbook: Runbook) -> Run | None:
     Incident.objects.select_for_update().get(pk=incident.pk)
     rows = Run.objects.filter(runbook=runbook, incident=incident).select_related("revision", "runbook", "team")
     return next((run for run in rows.order_by("-id")[:20] if run.is_open), None)
+
+
+def way_back(
+    run: Run, step: StepRun, steps: list[StepRun], effects: list[Effect], context: dict[str, Any]
+) -> tuple[str, dict[str, Any]] | None:
+    """The action and its parameters that take a step's effect back, as its runbook says; for a person to ask for.
+
+    None where there is nothing to take back or no way that is known, where the run still does it by itself, and once
+    the incident is over. `steps` are all of the run's, `effects` the step's own, `context` the names of expressions.
+    """
+    if run.incident is None or not run.incident.is_open or not any(effect.state == "confirmed" for effect in effects):
+        return None
+    definition = reading.spec_of(run).undo_of(step.step)
+    if definition is None or run.state == "stopping":
+        return None
+    if any((row.step, row.item) == (definition.id, step.item) and row.verdict != "skipped" for row in steps):
+        return None
+    try:
+        return definition.provider, definition.render_with(context)
+    except ExpressionError:
+        return None
 
 
 def _require(incident: Incident, actor: Actor) -> None:

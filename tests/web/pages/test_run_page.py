@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -271,3 +273,17 @@ def test_it_holds_a_fixed_number_of_queries(
 )
 def test_it_makes_the_number_stand_out(text: str, shows: str) -> None:
     assert shows in emphasised(text)
+
+
+def test_it_offers_to_take_an_effect_back_filled_in(
+    client: Client, team: Team, incident: Incident, world: World
+) -> None:
+    more = ", undo: {action: world.set, with: {to: '{{ steps.act.result.before.value }}'}}"
+    run = start(make_runbook(team, ONE.format(effect="set", more=more)), make_actor(team), team, incident)
+    pump()
+    page = client.get(f"/runs/{run.uuid}")
+    (address,) = re.findall(r'href="(/incidents/\d+/act[^"]+)"', page.content.decode())
+    assert "Undo…" in text_of(page)
+    form = client.get(html.unescape(address))
+    assert re.search(r'name="in-to"[^>]*value="off"', form.content.decode())
+    assert 'value="Undo: Switch it"' in form.content.decode()

@@ -10,18 +10,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
+from django.urls import reverse
 from markupsafe import Markup
 
 from common.expressions import ExpressionError
 from incidents.models import Evidence
-from runbooks import effects, reading, repeating
+from runbooks import acting, effects, reading, repeating
 from runbooks.definitions import Definition
 from runbooks.models import ApprovalRequest, Attempt, Effect, Lock, Run, RunEvent, StepRun
 from runbooks.steps import ManualStep
 from web.pages import exhibits, signals, words
-from web.pages.answering import manual_form
+from web.pages.answering import PREFIX, manual_form
 from web.pages.waiting import waits_for_person
 
 # A number that an interval in brackets follows, else the first with a unit, else the first that stands by itself.
@@ -75,6 +77,8 @@ class StepRow:
     lock: Lock | None
     line: list[Waiting]
     overrides: list[Evidence]
+    # The address of Act now with what takes this effect back.
+    undo: str
     log: list[RunEvent] = field(default_factory=list)
 
 
@@ -112,7 +116,7 @@ class _Gathered:
 
     def __init__(self, run: Run, steps: list[StepRun], now: datetime) -> None:
         self.run, self.steps, self.now = run, steps, now
-        self.definitions = {definition.id: definition for definition in reading.spec_of(run).definitions}
+        self.definitions = reading.spec_of(run).by_id
         self.context = reading.names(run, steps, now)
         self.cards = exhibits.exhibits_by_id([step.evidence_id for step in steps if step.evidence_id], run.incident)
         self.attempts = _by_step(Attempt.objects.filter(step_run__in=steps))
@@ -179,6 +183,7 @@ class _Gathered:
                 if other.pk != step.pk
             ],
             overrides=self.overrides.get(step.step, []),
+            undo=_undo(self.run, step, self.steps, ledger, self.context),
             log=self.events.get((step.step, step.item), [])[-EVENTS:],
         )
 
@@ -191,6 +196,17 @@ class _Gathered:
         if start is None or end is None:
             return service.dashboard_url
         return signals.at_window(service.dashboard_url, start, end)
+
+
+def _undo(run: Run, step: StepRun, steps: list[StepRun], ledger: list[Effect], context: dict[str, Any]) -> str:
+    """Where a person takes an effect back, filled in with what its runbook says."""
+    back = acting.way_back(run, step, steps, ledger, context)
+    if back is None or run.incident is None:
+        return ""
+    action, given = back
+    typed = {f"{PREFIX}{name}": value for name, value in given.items()}
+    query = urlencode({"action": action, **typed, "reason": f"Undo: {step.name}"[:500]})
+    return f"{reverse('act_now', args=[run.incident.number])}?{query}"
 
 
 def _instruction(definition: Definition | None, context: dict[str, Any]) -> str:

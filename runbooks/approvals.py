@@ -20,7 +20,7 @@ from common.errors import Conflict, Forbidden, Invalid
 from common.plain import plain
 from incidents import evidence, lifecycle, notices
 from incidents.models import Alert
-from runbooks import effects, engine, locks, principals, reading, transitions
+from runbooks import engine, ledger, locks, principals, reading, transitions
 from runbooks.actions.base import Preview
 from runbooks.definitions import Definition
 from runbooks.models import ApprovalRequest, Decision, Run, StepRun
@@ -56,7 +56,7 @@ def ask(
     request = ApprovalRequest.objects.create(
         step_run=step,
         generation=step.generation,
-        digest=effects.approval_digest(run, step, shown, new_fact),
+        digest=ledger.approval_digest(run, step, shown, new_fact),
         needed=approval.count,
         principals=approval.from_,
         four_eyes=approval.four_eyes or (run.team.four_eyes and definition.risk == "high"),

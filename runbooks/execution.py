@@ -23,7 +23,7 @@ from common.plain import plain
 from common.secrets import redact, redact_json
 from incidents import evidence
 from incidents.models import Evidence
-from runbooks import approvals, doubt, effects, engine, leases, reading, transitions
+from runbooks import approvals, doubt, effects, engine, leases, ledger, reading, transitions
 from runbooks.actions import ACTIONS
 from runbooks.checks import CHECKS
 from runbooks.checks.base import CheckError, Context, Finding, Pending
@@ -87,7 +87,7 @@ def _act(run: Run, step: StepRun, definition: Definition, held: leases.Held) -> 
 
 def _tell_who_ask(run: Run, step: StepRun) -> None:
     """A person's act is a new fact for whatever else is being asked about the same incident."""
-    effect = effects.effect_of(step)
+    effect = ledger.effect_of(step)
     if effect is None or effect.state != "confirmed" or run.incident_id is None or effect.ended_at is None:
         return
     fact = f"{run.started_by} acted at {effect.ended_at:%H:%M} UTC: {effect.summary.rstrip('.')}"
@@ -144,7 +144,7 @@ def context_of(run: Run, step: StepRun, definition: Definition) -> Context:
         deadline=now + timedelta(seconds=definition.timeout),
         looks=definition.looks,
         incident_number=incident.number if incident else None,
-        approved=effects.approved_change(step) if step.kind == "action" else None,
+        approved=ledger.approved_change(step) if step.kind == "action" else None,
     )
 
 

@@ -15,7 +15,7 @@ from django.db.models import Q
 from catalog.actors import ENGINE
 from common import clock
 from incidents.models import Delivery, Message
-from runbooks import effects, opening, reading, runs, transitions
+from runbooks import ledger, opening, reading, runs, transitions
 from runbooks.actions import ACTIONS
 from runbooks.models import OPEN_RUN_STATES, Effect, Lock, Run, StepRun, Worker
 
@@ -109,7 +109,7 @@ def _doubt(pk: int, now: datetime) -> None:
     known = step.provider in ACTIONS
     # Also where nothing was intended yet: the person's answer is about this row.
     Effect.objects.get_or_create(
-        key=effects.key_of(run, step),
+        key=ledger.key_of(run, step),
         defaults={
             "step_run": step,
             "provider": step.provider,

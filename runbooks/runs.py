@@ -18,7 +18,7 @@ from common.expressions import ExpressionError
 from common.expressions import render as render_text
 from incidents import evidence, notices
 from incidents.models import Alert, Evidence, Incident, TimelineEntry
-from runbooks import approvals, effects, engine, inputs, reading, repeating, stopping, transitions
+from runbooks import approvals, doubt, engine, inputs, ledger, reading, repeating, stopping, transitions
 from runbooks.definitions import Book
 from runbooks.models import KEY_HOLDING_STATES, Run, Runbook, StepRun
 from runbooks.verdicts import WORDS, boolean
@@ -420,7 +420,7 @@ def _answer_unknown(run: Run, step: StepRun, decision: str, actor: Actor, note: 
             "Say whether it happened, did not happen, or is to be sent again.",
             fix="Look at the state read back just now.",
         )
-    if decision == "send_again" and effects.might_double(step) and not note.strip():
+    if decision == "send_again" and doubt.might_double(step) and not note.strip():
         raise Invalid(
             "Sending again may do it twice, so it needs a note.",
             fix="Say in one sentence why that is right.",
@@ -435,9 +435,9 @@ def _answer_unknown(run: Run, step: StepRun, decision: str, actor: Actor, note: 
         data={"step": step.step},
     )
     if decision == "send_again":
-        effects.send_again(run, step, now=now, actor=actor)
+        doubt.send_again(run, step, now=now, actor=actor)
     else:
-        effects.happened(run, step, yes=decision == "happened", now=now, actor_label=actor.label)
+        doubt.happened(run, step, yes=decision == "happened", now=now, actor_label=actor.label)
 
 
 def skip(step: StepRun, *, actor: Actor, reason: str) -> StepRun:
@@ -450,7 +450,7 @@ def skip(step: StepRun, *, actor: Actor, reason: str) -> StepRun:
         now = clock.now()
         if step.state not in ("pending", "sleeping", "blocked"):
             raise Conflict(f"The step is {step.state} and cannot be skipped.", fix="Reload the run's page.")
-        if step.kind == "action" and (effect := effects.effect_of(step)) and effect.state in effects.DOUBTFUL:
+        if step.kind == "action" and (effect := ledger.effect_of(step)) and effect.state in ledger.DOUBTFUL:
             raise Conflict("It may have happened already, so it cannot be skipped.", fix="Wait for what becomes of it.")
         transitions.withdraw_request(step, now=now)
         text = f"{actor.label} skipped {step.name} {reason.strip()}"

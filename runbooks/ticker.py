@@ -19,7 +19,7 @@ from incidents import intake, notices, outbox
 from runbooks import (
     approvals,
     asking,
-    effects,
+    doubt,
     engine,
     execution,
     locks,
@@ -202,7 +202,7 @@ def _recover(pk: int, now: datetime) -> None:
     if step.state != "leased" or step.lease_until is None or step.lease_until >= now:
         return
     if step.kind == "action" and step.stage != "preview":
-        effects.recover(run, step, now=now)
+        doubt.recover(run, step, now=now)
         return
     Attempt.objects.filter(step_run=step, fence=step.fence, outcome="running").update(outcome="lost", ended_at=now)
     definition = reading.step_of(run, step)

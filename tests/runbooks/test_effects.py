@@ -16,6 +16,7 @@ from incidents.models import Gate, Incident, Message
 from runbooks import effects, execution, leases, runs, ticker
 from runbooks.actions.base import Ambiguous, Applied, NotApplied, Refused
 from runbooks.checks.base import CheckError
+from runbooks.ledger import key_of
 from runbooks.models import Attempt, Effect, Lock, Run
 from tests.factories import make_actor
 from tests.factories_runbooks import approve, make_runbook, pump, start, states, step
@@ -335,7 +336,7 @@ def test_it_is_not_sent_again_by_a_worker_that_finds_it_sent(team: Team, inciden
     claimed = execution.claim(step(run, "act").pk, "w")
     assert claimed is not None
     Effect.objects.create(
-        key=effects.key_of(run, claimed[1]),
+        key=key_of(run, claimed[1]),
         step_run=claimed[1],
         provider="world.once",
         effect_class="once",

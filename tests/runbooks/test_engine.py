@@ -14,7 +14,8 @@ from catalog.models import Connection, ModelVersion, Team
 from common import clock
 from common.errors import Conflict, Forbidden, Invalid
 from incidents.models import Incident, TimelineEntry
-from runbooks import approvals, effects, execution, runs, ticker, transitions
+from runbooks import approvals, execution, runs, ticker, transitions
+from runbooks.ledger import key_of
 from runbooks.models import ApprovalRequest, Attempt, Effect, Lock, Run, StepRun
 from tests.factories import make_actor, make_user
 from tests.factories_runbooks import make_runbook, pump, start, states, step
@@ -283,7 +284,7 @@ def test_it_repeats_a_sent_effect_of_class_set_with_the_same_key(
     )
     fresh = step(run, "roll_back")
     Effect.objects.create(
-        key=effects.key_of(run, fresh),
+        key=key_of(run, fresh),
         step_run=fresh,
         provider="model.rollback",
         effect_class="set",

@@ -9,7 +9,7 @@ from catalog.models import Team
 from common import clock
 from incidents import lifecycle
 from incidents.models import Delivery, Message, TimelineEntry
-from runbooks import effects, execution, restored, runs
+from runbooks import execution, ledger, restored, runs
 from runbooks.models import Effect, Lock, Run, StepRun, Worker
 from tests.factories import make_incident, make_user
 from tests.factories_intake import make_endpoint, take
@@ -33,7 +33,7 @@ def intend(run: Run, state: str) -> None:
     assert claimed is not None
     _, taken, _ = claimed
     Effect.objects.create(
-        key=effects.key_of(run, taken), step_run=taken, provider="notify.send", effect_class="notify", state=state,
+        key=ledger.key_of(run, taken), step_run=taken, provider="notify.send", effect_class="notify", state=state,
         generation=taken.generation, params={}, params_digest="", intended_at=clock.now(),
     )  # fmt: skip
 

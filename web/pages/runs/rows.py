@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from common.expressions import ExpressionError
 from incidents.models import Evidence
-from runbooks import acting, effects, reading, repeating
+from runbooks import acting, doubt, reading, repeating
 from runbooks.definitions import Definition
 from runbooks.models import ApprovalRequest, Attempt, Effect, Lock, Run, RunEvent, StepRun
 from runbooks.steps import ManualStep
@@ -162,7 +162,7 @@ class _Gathered:
             resumed=_resumed(attempts),
             effects=[(effect, words.effect_word(effect)) for effect in ledger],
             doubtful=doubtful if step.state == "unknown" else None,
-            might_double=step.state == "unknown" and effects.might_double(step),
+            might_double=step.state == "unknown" and doubt.might_double(step),
             asks_anew=definition is not None and definition.approval is not None,
             approval=next((row for row in asked if row.state == "open"), None),
             approvals=asked,

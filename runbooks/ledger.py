@@ -1,0 +1,131 @@
+"""The ledger of effects: what was meant, sent, confirmed or refused, each by its key; and what it was approved as."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+
+from common import clock
+from common.secrets import redact
+from incidents import evidence, texts
+from runbooks import engine, leases, opening, transitions
+from runbooks.models import ApprovalRequest, Attempt, Effect, Run, StepRun
+from runbooks.steps import HARMLESS
+
+# Nobody knows for sure whether an effect in one of these states has happened.
+DOUBTFUL = ("sent", "unknown")
+
+
+def key_of(run: Run, step: StepRun) -> str:
+    """The idempotency key: the same for every repeat, another once a person chose to run it again."""
+    return hashlib.sha256(f"{run.uuid}:{step.step}:{step.item}:{step.generation}".encode()).hexdigest()
+
+
+def effect_of(step: StepRun) -> Effect | None:
+    """What the ledger says about this step as it is asked for now."""
+    return Effect.objects.filter(step_run=step, generation=step.generation).first()
+
+
+def approved_change(step: StepRun) -> dict[str, Any] | None:
+    """What people approved for this step: {"before", "after"} as they were shown it; None without an approval."""
+    request = ApprovalRequest.objects.filter(step_run=step, generation=step.generation, state="approved").first()
+    return None if request is None else {part: request.preview.get(part) for part in ("before", "after")}
+
+
+def is_approved(run: Run, step: StepRun) -> bool:
+    """Whether the last approval is for exactly these parameters and what was shown with them."""
+    request = ApprovalRequest.objects.filter(step_run=step, generation=step.generation).first()
+    return (
+        request is not None
+        and request.state == "approved"
+        and request.digest == approval_digest(run, step, request.preview, request.new_fact)
+    )
+
+
+def approval_digest(run: Run, step: StepRun, preview: dict[str, Any], new_fact: str) -> str:
+    """What an approval is bound to: revision, step, item, parameters, generation, the change shown, and new facts."""
+    shown = [preview.get(part) for part in ("sentence", "before", "after")]
+    return opening.digest([run.revision_id, step.step, step.item, step.params, step.generation, shown, new_fact])
+
+
+def mark_sent(run: Run, effect: Effect, held: leases.Held) -> bool:
+    """T3: the last look before the call; False when the lease is not ours any more, and then nothing is sent.
+
+    Under the run's lock: whoever takes this step over sees either the lease or the mark, never neither.
+    """
+    with transaction.atomic():
+        transitions.lock_run(run.pk)
+        if not leases.is_ours(held):
+            return False
+        open_states = ("intended", "not_applied", *DOUBTFUL)
+        sent = Effect.objects.filter(pk=effect.pk, state__in=open_states).update(
+            state="sent", sent_at=clock.now(), times_sent=F("times_sent") + 1
+        )
+    return bool(sent)
+
+
+def mark(effect: Effect, state: str, *, summary: str, now: datetime, **changes: Any) -> None:
+    """Move the ledger on. What was confirmed stays confirmed, whoever comes later with another tale."""
+    Effect.objects.filter(pk=effect.pk).exclude(state="confirmed").update(
+        state=state, summary=redact(summary), ended_at=now, **changes
+    )
+    effect.refresh_from_db()
+
+
+def settle_known(run: Run, step: StepRun, effect: Effect, now: datetime, result: dict[str, Any] | None = None) -> None:
+    """Settle a step whose effect is known to have happened or to have been refused."""
+    verdict = "pass" if effect.state == "confirmed" else "fail"
+    row = evidence.store(
+        incident_id=run.incident_id,
+        kind="effect",
+        summary=effect.summary,
+        run_id=run.pk,
+        step=step.step,
+        attempt=step.attempts,
+        provider=effect.provider,
+        verdict=verdict,
+        value=effect.after,
+        params=effect.params,
+        result={"before": effect.before, "after": effect.after, "key": effect.key} | (result or {}),
+        source=effect.provider,
+        observed_at=now,
+    )
+    tries = Attempt.objects.filter(step_run=step, fence=step.fence)
+    tries.update(evidence_id=row.pk)
+    # One that was lost or failed stays so, also when the truth comes to light by another way.
+    tries.filter(outcome="running").update(outcome="done", ended_at=now)
+    request = ApprovalRequest.objects.filter(step_run=step, state="approved").first()
+    seconds = round((now - request.closed_at).total_seconds()) if request and request.closed_at else None
+    took = f" It took {texts.span(timedelta(seconds=seconds))} from approval." if seconds is not None else ""
+    if effect.effect_class not in HARMLESS:
+        transitions.note(
+            run,
+            kind="effect",
+            text=f"{effect.summary}{took}" if verdict == "pass" else f"Refused, nothing changed: {effect.summary}",
+            evidence=row,
+            pinned=True,
+            data={"step": step.step, "seconds": seconds, "before": effect.before, "after": effect.after},
+        )
+    engine.settle(
+        run,
+        step,
+        was=("leased", "unknown"),
+        verdict=verdict,
+        reason="" if verdict == "pass" else "refused",
+        summary=effect.summary,
+        now=now,
+        evidence_id=row.pk,
+        value=effect.after,
+        result=row.result,
+    )
+    engine.move_on(run, now=now)
+
+
+def end_attempt(step: StepRun, outcome: str, sentence: str, now: datetime) -> None:
+    Attempt.objects.filter(step_run=step, fence=step.fence).update(
+        outcome=outcome, ended_at=now, error=redact(sentence)[:500]
+    )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import logging
 import re
 import secrets
+import threading
+import traceback
+from collections.abc import Iterator, MutableMapping
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -18,6 +22,9 @@ from django.conf import settings
 from common.errors import Unavailable
 
 MASK = "[secret]"
+# A text shorter than this cannot be masked safely, so it is not taken as a secret.
+SHORTEST = 8
+_remembering = threading.Lock()
 # Shapes of secrets that turn up in alert texts, headers and error messages.
 _PATTERNS = [
     re.compile(r"(?i)(bearer\s+)[a-z0-9._~+/=-]{8,}"),
@@ -70,32 +77,68 @@ def fingerprint(token: str) -> str:
 
 
 def forms(secret: str) -> list[str]:
-    """A secret as it may turn up: plain, base64, URL-encoded, JSON-escaped. Short ones cannot be masked safely."""
-    if len(secret) < 8:
+    """A secret as it may turn up: plain, base64 (also inside a longer text), URL-encoded, JSON-escaped.
+
+    None for a short one, which cannot be masked without masking half of the world.
+    """
+    if len(secret) < SHORTEST:
         return []
-    encoded = base64.b64encode(secret.encode()).decode().rstrip("=")
-    return sorted({secret, encoded, quote(secret, safe=""), json.dumps(secret)[1:-1]}, key=len, reverse=True)
+    found = {secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1], *_base64_forms(secret.encode())}
+    return sorted(found, key=len, reverse=True)
 
 
-# Every secret that this process has decrypted for use, as it may turn up in answers and errors of the other side.
+def _base64_forms(secret: bytes) -> Iterator[str]:
+    """What of its base64 is the same whatever stands around it, as in `user:secret`: one form for each offset."""
+    for offset in range(3):
+        encoded = base64.b64encode(bytes(offset) + secret).rstrip(b"=").decode()
+        # The first characters hold bits of what comes before, the last may hold bits of what comes after.
+        core = encoded[(0, 2, 3)[offset] : len(encoded) if (offset + len(secret)) % 3 == 0 else -1]
+        yield core
+        yield core.translate(str.maketrans("+/", "-_"))
+
+
+# The secrets that this process has decrypted for use, the latest last, each in the forms in which it may turn up; and
+# all those forms, the longest first, because one secret may be the beginning of another.
 _in_use: dict[str, list[str]] = {}
+_forms_in_use: list[str] = []
+# More than one process uses at a time; without a bound, a process that lives for months would look for ever more.
+_MOST_IN_USE = 500
 
 
 def remember(values: object) -> None:
-    """From now on every text in `values` is masked wherever `redact` looks: secrets of a connection just opened."""
+    """From now on every text in `values` is masked wherever `redact` looks: secrets that were just decrypted."""
     if isinstance(values, dict | list):
         for value in values.values() if isinstance(values, dict) else values:
             remember(value)
-    elif isinstance(values, str) and values not in _in_use:
-        # `Bearer …`: the other side may repeat the second word alone.
-        _in_use[values] = [form for part in {values, values.rpartition(" ")[2]} for form in forms(part)]
+    elif isinstance(values, str):
+        with _remembering:
+            _remember(values)
+
+
+def _remember(secret: str) -> None:
+    # Replaced as a whole, so that whoever redacts meanwhile reads one list.
+    global _forms_in_use
+    known = _in_use.pop(secret, None)
+    # `Bearer …`: the other side may repeat the second word alone.
+    _in_use[secret] = known or [form for part in {secret, secret.rpartition(" ")[2]} for form in forms(part)]
+    if known is not None:
+        return
+    while len(_in_use) > _MOST_IN_USE:
+        del _in_use[next(iter(_in_use))]
+    _forms_in_use = sorted({form for some in _in_use.values() for form in some}, key=len, reverse=True)
+
+
+def keyed_digests(content: bytes) -> list[str]:
+    """HMACs of something secret, by each current key, the newest first: they tell equal from changed, and no more."""
+    return [
+        hmac.new(f"backstop-digest:{key}".encode(), content, hashlib.sha256).hexdigest() for key in settings.SECRET_KEYS
+    ]
 
 
 def redact(text: str, known: tuple[str, ...] = ()) -> str:
     """Mask known secrets and those in use, in every form, and whatever looks like one."""
-    for all_forms in (*map(forms, known), *list(_in_use.values())):
-        for form in all_forms:
-            text = text.replace(form, MASK)
+    for form in (*(form for secret in known for form in forms(secret)), *_forms_in_use):
+        text = text.replace(form, MASK)
     for pattern in _PATTERNS:
         text = pattern.sub(lambda m: m.group(1) + MASK, text)
     return text
@@ -124,3 +167,11 @@ class RedactingFilter(logging.Filter):
         if cleaned != message:
             record.msg, record.args = cleaned, ()
         return True
+
+
+def redact_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A step of structlog: the whole line as it is about to be written, tracebacks and extra fields too."""
+    raised = event.pop("exc_info", None)
+    if isinstance(raised, tuple):
+        event["exception"] = "".join(traceback.format_exception(*raised)).rstrip()
+    return redact_json(dict(event))

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
+from common.secrets import redact_event
 from config.environment import CHECKOUT, load
 
 BACKSTOP = load()
@@ -225,6 +226,7 @@ LOGGING: dict[str, Any] = {
             "()": structlog.stdlib.ProcessorFormatter,
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                redact_event,
                 _CONSOLE if _console else structlog.processors.JSONRenderer(),
             ],
             "foreign_pre_chain": [

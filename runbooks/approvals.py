@@ -18,6 +18,7 @@ from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Forbidden, Invalid
 from common.plain import plain
+from common.secrets import redact_json
 from incidents import evidence, lifecycle, notices
 from incidents.models import Alert
 from runbooks import engine, ledger, locks, principals, reading, transitions
@@ -34,13 +35,16 @@ def ask(
     assert approval is not None
     new_fact = (new_fact or step.pending_note or _resolved_since(run))[:300]
     due = now + timedelta(seconds=approval.timeout)
-    shown = {
-        "sentence": preview.sentence,
-        "before": plain(preview.before),
-        "after": plain(preview.after),
-        "lines": [list(line) for line in preview.lines],
-        "warnings": preview.warnings,
-    }
+    shown = redact_json(
+        {
+            "sentence": preview.sentence,
+            "before": plain(preview.before),
+            "after": plain(preview.after),
+            "lines": [list(line) for line in preview.lines],
+            "warnings": preview.warnings,
+        }
+    )
+    sentence = shown["sentence"]
     if not transitions.move(
         step,
         was=("leased",),
@@ -67,12 +71,12 @@ def ask(
         new_fact=new_fact,
     )
     _next_telling(step, request, definition)
-    transitions.event(run, "S4", now=now, state="blocked approval", step=step, text=preview.sentence)
+    transitions.event(run, "S4", now=now, state="blocked approval", step=step, text=sentence)
     fact = f" New: {new_fact}." if new_fact else ""
     row = evidence.store(
         incident_id=run.incident_id,
         kind="approval",
-        summary=f"Proposed: {preview.sentence}{fact}",
+        summary=f"Proposed: {sentence}{fact}",
         run_id=run.pk,
         step=step.step,
         provider=definition.provider,
@@ -83,12 +87,12 @@ def ask(
     transitions.note(
         run,
         kind="approval",
-        text=f"Proposed: {preview.sentence}.{fact} Waits for {request.needed} of {who} until {due:%H:%M} UTC.",
+        text=f"Proposed: {sentence}.{fact} Waits for {request.needed} of {who} until {due:%H:%M} UTC.",
         evidence=row,
         pinned=True,
         data={"step": step.step, "digest": request.digest, "request": str(request.uuid)},
     )
-    _tell(run, request, kind="waits_for_you", asks=preview.sentence, now=now)
+    _tell(run, request, kind="waits_for_you", asks=sentence, now=now)
     return request
 
 

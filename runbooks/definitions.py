@@ -11,7 +11,7 @@ from common import expressions
 from common.expressions import Expression
 from runbooks.actions import ACTIONS
 from runbooks.diagnosis import Hypothesis
-from runbooks.fields import Approval, Input
+from runbooks.fields import HIDDEN, Approval, Input, texts_in
 from runbooks.planning import FINALLY, UNDO
 from runbooks.spec import RunbookSpec
 from runbooks.steps import ActionStep, CheckStep, ManualStep, Step, WaitStep
@@ -99,20 +99,40 @@ class Definition:
         """What a verdict does to the run: continue, stop or ask."""
         return self.step.policy(verdict)
 
-    def render_with(self, context: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters, rendered once."""
-        rendered = self._render(getattr(self.step, "with_", {}), context)
+    @property
+    def with_(self) -> dict[str, Any]:
+        """The parameters as they were written."""
+        return getattr(self.step, "with_", {})
+
+    def render_with(self, context: Mapping[str, Any], *, hidden: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """The parameters, rendered once; HIDDEN stands for each text that reads one of the `hidden` inputs."""
+        rendered = self._render(self.with_, context, hidden)
         assert isinstance(rendered, dict)
         return rendered
 
-    def _render(self, value: Any, context: Mapping[str, Any]) -> Any:
+    def _render(self, value: Any, context: Mapping[str, Any], hidden: frozenset[str] = frozenset()) -> Any:
         if isinstance(value, str):
-            return expressions.compile_text(value, self.step.names()).render(context)
+            return HIDDEN if self.reads_any(value, hidden) else self.render(value, context)
         if isinstance(value, dict):
-            return {key: self._render(item, context) for key, item in value.items()}
+            return {key: self._render(item, context, hidden) for key, item in value.items()}
         if isinstance(value, list):
-            return [self._render(item, context) for item in value]
+            return [self._render(item, context, hidden) for item in value]
         return value
+
+    def render(self, text: str, context: Mapping[str, Any]) -> Any:
+        """One text of this step."""
+        return expressions.compile_text(text, self.step.names()).render(context)
+
+    def reads_any(self, value: Any, inputs: frozenset[str]) -> bool:
+        """Whether a text somewhere inside mentions one of these inputs by its name."""
+        if not inputs:
+            return False
+        used = (
+            path
+            for _, source in texts_in(value, ())
+            for path in expressions.compile_text(source, self.step.names()).names_used
+        )
+        return any(path[0] == "inputs" and path[1:2] and path[1] in inputs for path in used)
 
     def render_lock(self, context: Mapping[str, Any]) -> str:
         """The lock's name; empty when none is written."""
@@ -145,6 +165,8 @@ class Book:
         self.spec = spec
         self.owner = spec.owner
         self.definitions = [Definition(step, phase) for phase, step in spec.steps()]
+        # Names of the inputs that nobody may read.
+        self.sensitive = frozenset(name for name, declared in spec.inputs.items() if declared.sensitive)
         self.definitions += [_last(step) for step in spec.finally_]
         undone = [_undo(step) for _, step in spec.steps() if isinstance(step, ActionStep) and step.undo]
         self.by_id = {definition.id: definition for definition in (*self.definitions, *undone)}

@@ -14,7 +14,7 @@ from catalog.actors import Actor
 from common import clock, live
 from common.errors import DomainError
 from common.secrets import redact
-from runbooks import engine, ledger, locks, opening, reading, transitions
+from runbooks import engine, ledger, locks, opening, reading, sealing, transitions
 from runbooks.actions import ACTIONS
 from runbooks.checks.base import CheckError, Context
 from runbooks.definitions import Definition
@@ -127,7 +127,7 @@ def read_back(run: Run, step: StepRun, definition: Definition, context: Context)
     action = ACTIONS.get(definition.provider)
     is_known = True
     try:
-        sentence = action.observe(action.params.model_validate(step.params), context)
+        sentence = action.observe(action.params.model_validate(sealing.filled(run, step, definition)), context)
     except (CheckError, DomainError, ValidationError) as error:
         sentence, is_known = str(error), False
     except Exception as error:

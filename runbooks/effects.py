@@ -18,9 +18,9 @@ from common import clock
 from common.errors import DomainError
 from common.faults import crashpoint
 from common.plain import plain
-from common.secrets import redact
+from common.secrets import redact, redact_json
 from incidents import evidence
-from runbooks import doubt, engine, leases, ledger, locks, transitions
+from runbooks import doubt, engine, leases, ledger, locks, sealing, transitions
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Action, Ambiguous, Applied, NotApplied, Refused
 from runbooks.checks.base import CheckError, Context
@@ -36,9 +36,12 @@ def carry_out(run: Run, step: StepRun, definition: Definition, held: leases.Held
     """Apply an approved (or approval-free) action under its lock, and settle the step by what became of it."""
     action = ACTIONS.get(definition.provider)
     try:
-        params = action.params.model_validate(step.params)
+        params = action.params.model_validate(sealing.filled(run, step, definition))
     except ValidationError as error:
         _settle(run, step, definition, verdict="error", reason="bad_param", summary=str(error.errors()[0]["msg"]))
+        return
+    except CheckError as error:
+        _settle(run, step, definition, verdict="error", reason=error.reason, summary=str(error))
         return
     effect = _intend(run, step, definition, action)
     if effect is None:
@@ -77,7 +80,8 @@ def look_up(run: Run, step: StepRun, definition: Definition, context: Context) -
     why = "The other side cannot tell whether it happened."
     if found is None:
         try:
-            found = action.lookup(action.params.model_validate(step.params), effect.key, context)
+            params = action.params.model_validate(sealing.filled(run, step, definition))
+            found = action.lookup(params, effect.key, context)
         except (CheckError, DomainError) as error:
             why = f"The other side could not be asked: {error}"
         except Exception as error:
@@ -112,14 +116,16 @@ def _intend(run: Run, step: StepRun, definition: Definition, action: Action[Any]
         fresh = StepRun.objects.filter(pk=step.pk, fence=step.fence, state="leased").first()
         if fresh is None or fresh.cancel_requested:
             return None
-        if definition.approval is not None and not ledger.is_approved(locked, fresh):
+        if definition.approval is not None and not (
+            ledger.is_approved(locked, fresh) and sealing.is_unchanged(locked, fresh, definition)
+        ):
             engine.settle(
                 locked,
                 fresh,
                 was=("leased",),
                 verdict="inconclusive",
                 reason="stale_evidence",
-                summary="The approval was given for something else; nothing was sent.",
+                summary="The approval was given for something else, or a secret was changed since; nothing was sent.",
                 now=now,
             )
             engine.move_on(locked, now=now)
@@ -151,7 +157,7 @@ def _confirmed(run: Run, step: StepRun, effect: Effect, applied: Applied) -> Non
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        before, after = plain(applied.before), plain(applied.after)
+        before, after = plain(redact_json(applied.before)), plain(redact_json(applied.after))
         ledger.mark(effect, "confirmed", summary=applied.summary, now=now, before=before, after=after)
         fresh = StepRun.objects.get(pk=step.pk)
         # In doubt with the same fence: the answer that everybody waits for has come after all.

@@ -23,7 +23,7 @@ from common.plain import plain
 from common.secrets import redact, redact_json
 from incidents import evidence
 from incidents.models import Evidence
-from runbooks import approvals, doubt, effects, engine, leases, ledger, reading, transitions
+from runbooks import approvals, doubt, effects, engine, leases, ledger, reading, sealing, transitions
 from runbooks.actions import ACTIONS
 from runbooks.checks import CHECKS
 from runbooks.checks.base import CheckError, Context, Finding, Pending
@@ -152,7 +152,7 @@ def _check(run: Run, step: StepRun, definition: Definition) -> None:
     check = CHECKS.get(definition.provider)
     context = context_of(run, step, definition)
     try:
-        params = check.params.model_validate(step.params)
+        params = check.params.model_validate(sealing.filled(run, step, definition))
         found = check.run(params, context)
     except CheckError as error:
         failed(run, step, definition, error)
@@ -321,7 +321,7 @@ def _preview(run: Run, step: StepRun, definition: Definition) -> None:
     """Ask the world what the action would change, then ask people whether to do it (S4)."""
     action = ACTIONS.get(definition.provider)
     try:
-        params = action.params.model_validate(step.params)
+        params = action.params.model_validate(sealing.filled(run, step, definition))
         preview = action.preview(params, context_of(run, step, definition))
     except CheckError as error:
         failed(run, step, definition, error)

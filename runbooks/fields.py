@@ -23,6 +23,9 @@ IncidentType = Literal["accuracy_drop", "latency_spike", "cost_explosion", "safe
 # What an expression may use anywhere in a run; steps add their own (value, result, item …).
 RUN_NAMES = frozenset({"inputs", "steps", "run", "incident", "alert", "diagnosis", "now", "service"})
 
+# What rows and pages hold in place of a sensitive value.
+HIDDEN = "•••"
+
 _UNITS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
 _DURATION = re.compile(r"(?:[0-9]{1,7}[smhd])+")
 DURATION_PATTERN = r"^([0-9]{1,7}[smhd])+$"
@@ -81,10 +84,19 @@ def is_secret(value: object) -> bool:
 
 def holds_secret(value: object) -> bool:
     """Whether such a value stands anywhere inside."""
-    if is_secret(value):
-        return True
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(holds_secret(part) for part in parts)
+    return next(secrets_in(value, ()), None) is not None
+
+
+def secrets_in(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], object]]:
+    """The place and name of each such value inside nested lists and maps."""
+    if isinstance(value, dict) and is_secret(value):
+        yield path, value["secret"]
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from secrets_in(part, (*path, key))
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from secrets_in(part, (*path, index))
 
 
 class Part(BaseModel):

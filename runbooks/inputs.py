@@ -12,7 +12,8 @@ from typing import Any
 import re2
 
 from common.errors import Invalid
-from runbooks.fields import Input, seconds
+from common.secrets import SHORTEST
+from runbooks.fields import HIDDEN, Input, seconds
 
 # A value from an alert is foreign text; longer than this it is no input.
 MAX_TEXT = 10_000
@@ -20,10 +21,14 @@ MAX_TEXT = 10_000
 
 @dataclass(frozen=True)
 class Inputs:
-    """Checked values by name, and the source of each: "form", "alert.labels.service", "default"."""
+    """Checked values by name, and the source of each: "form", "alert.labels.service", "default".
+
+    A sensitive value is in `sealed`, and HIDDEN stands for it in `values`.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    sealed: dict[str, Any] = field(default_factory=dict)
 
 
 def resolve(
@@ -35,6 +40,7 @@ def resolve(
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    sealed: dict[str, Any] = {}
     faults: dict[str, str] = {}
     for name in given:
         if name not in declared:
@@ -50,10 +56,13 @@ def resolve(
             values[name], sources[name] = read_value(definition, value), source
         except ValueError as error:
             faults[name] = f"{name} {error}."
+            continue
+        if definition.sensitive:
+            sealed[name], values[name] = values[name], HIDDEN
     if faults:
         first = next(iter(faults.values()))
         raise Invalid(f"The runbook cannot start: {first}", fix="Give a value that fits.", fields=faults)
-    return Inputs(values, sources)
+    return Inputs(values, sources, sealed)
 
 
 def read_value(definition: Input, value: Any) -> Any:
@@ -66,6 +75,8 @@ def read_value(definition: Input, value: Any) -> Any:
         raise ValueError(f"must be one of {', '.join(map(str, definition.enum))}")
     if definition.pattern is not None and not pattern(definition.pattern).fullmatch(str(typed)):
         raise ValueError(f"does not match {definition.pattern}")
+    if definition.sensitive and len(str(typed)) < SHORTEST:
+        raise ValueError(f"has fewer than {SHORTEST} characters, so it could not be hidden safely")
     measure = len(typed) if isinstance(typed, str | list | dict) else typed
     if isinstance(measure, int | float) and not isinstance(measure, bool):
         what = "" if definition.type in ("integer", "number", "duration") else " in length"

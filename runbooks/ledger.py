@@ -12,7 +12,7 @@ from django.db.models import F
 from common import clock
 from common.secrets import redact
 from incidents import evidence, texts
-from runbooks import engine, leases, opening, transitions
+from runbooks import engine, leases, reading, sealing, transitions
 from runbooks.models import ApprovalRequest, Attempt, Effect, Run, StepRun
 from runbooks.steps import HARMLESS
 
@@ -49,7 +49,10 @@ def is_approved(run: Run, step: StepRun) -> bool:
 def approval_digest(run: Run, step: StepRun, preview: dict[str, Any], new_fact: str) -> str:
     """What an approval is bound to: revision, step, item, parameters, generation, the change shown, and new facts."""
     shown = [preview.get(part) for part in ("sentence", "before", "after")]
-    return opening.digest([run.revision_id, step.step, step.item, step.params, step.generation, shown, new_fact])
+    hidden = sealing.bound(run, step, reading.step_of(run, step))
+    return reading.digest(
+        [run.revision_id, step.step, step.item, step.params, step.generation, shown, new_fact, *hidden]
+    )
 
 
 def mark_sent(run: Run, effect: Effect, held: leases.Held) -> bool:

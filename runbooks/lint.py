@@ -12,6 +12,7 @@ from common.yaml import Document, Finding, Path, Severity, nearest
 from runbooks.fields import DAY, MINUTE, PHASES, RUN_NAMES, Authored, Input, texts_in, written
 from runbooks.inputs import pattern, read_value
 from runbooks.lint_providers import Actions, Checks, provider_findings, verification_findings
+from runbooks.lint_sensitive import sensitive_findings
 from runbooks.spec import MAX_STEPS, RunbookSpec
 from runbooks.steps import ActionStep, CheckStep, ManualStep, RunbookStep, Step, WaitStep
 
@@ -72,6 +73,7 @@ class Linter:
         self._outputs()
         self._needs()
         self._advice()
+        self.findings += sensitive_findings(self.document, self.spec, places(self.spec))
         self.findings += verification_findings(self.document, places(self.spec), actions=self.actions)
         return self.findings
 
@@ -213,13 +215,8 @@ class Linter:
         found = self._expression(at, part.source, names, code=code, before=path)
         if found is None:
             return
-        if part.path == ("if",):
-            for used in found.names_used:
-                if used[0] == "inputs" and len(used) > 1 and self._is_sensitive(used[1]):
-                    message = f"`inputs.{used[1]}` is sensitive and cannot be used in `if`."
-                    self.note(at, "RB015", message, "Decide by something that may be shown.")
-            if found.is_constant:
-                self._constant(at, found)
+        if part.path == ("if",) and found.is_constant:
+            self._constant(at, found)
 
     def _constant(self, path: Path, found: Expression) -> None:
         try:
@@ -234,9 +231,6 @@ class Linter:
             else "always fails: it is not true or false"
         )
         self.note(path, "RB019", f"`if` is constant, so the step {what}.", "Remove it, or compare.", severity="warning")
-
-    def _is_sensitive(self, name: str) -> bool:
-        return name in self.spec.inputs and self.spec.inputs[name].sensitive
 
     def _last_step(self, path: Path, step: Step) -> None:
         if not isinstance(step, ActionStep):
@@ -363,9 +357,7 @@ class Linter:
     def _needs(self) -> None:
         where: dict[str, Path] = {step.id: path for path, step in places(self.spec)}
         for name, field, sentence in self.spec.unsupported():
-            path = ("inputs", name, field) if field == "sensitive" else (*where[name], field)
-            if field == "finally":
-                path = where[name]
+            path = where[name] if field == "finally" else (*where[name], field)
             fix = "Leave it out for now: the runbook is kept, but cannot be started."
             self.note(path, "RB058", sentence, fix, severity="warning", at_key=True)
 

@@ -13,7 +13,7 @@ from common.expressions import ExpressionError
 from common.yaml import Document, Finding, Path, Severity, nearest
 from runbooks.actions.base import Action
 from runbooks.checks.base import Check
-from runbooks.fields import Input, is_secret, texts_in
+from runbooks.fields import Input, holds_secret, is_secret, texts_in
 from runbooks.steps import HARMLESS, RISKS, ActionStep, CheckStep, Step
 
 Checks = Mapping[str, Check[Any]]
@@ -175,7 +175,7 @@ class _Provider:
 
     def _code(self, field: tuple[str | int, ...], value: Any) -> Iterator[Finding]:
         """RB041 and RB056: only checked values become part of a query."""
-        if is_secret(value):
+        if holds_secret(value):
             message = "A secret would become part of a query, and so be shown."
             yield self._at(field, "RB056", message, "Put it into the connection.")
             return
@@ -186,11 +186,17 @@ class _Provider:
                 # Told where expressions are checked.
                 continue
             for name in used:
-                if not self._is_safe(name):
+                if name[0] == "inputs" and len(name) > 1 and self._is_sensitive(name[1]):
+                    message = f"`inputs.{name[1]}` is sensitive and would become part of a query, and so be shown."
+                    yield self._at(path, "RB056", message, "Put it into the connection.")
+                elif not self._is_safe(name):
                     dotted = ".".join(name)
                     message = f"`{dotted}` is foreign text and would become part of a query."
                     fix = "Use an input with a `pattern` or `enum`, or a number."
                     yield self._at(path, "RB041", message, fix)
+
+    def _is_sensitive(self, name: str) -> bool:
+        return name in self.inputs and self.inputs[name].sensitive
 
     def _is_safe(self, name: tuple[str, ...]) -> bool:
         if name[0] == "inputs" and len(name) > 1:

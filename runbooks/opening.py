@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from common.expressions import ExpressionError
 from common.plain import plain
-from incidents import evidence, notices
-from runbooks import locks, principals, reading, transitions
+from incidents import notices
+from runbooks import locks, principals, reading, sealing, transitions
+from runbooks.checks.base import CheckError
 from runbooks.definitions import Definition
 from runbooks.models import Run, StepRun
 from runbooks.verdicts import boolean
@@ -33,13 +33,17 @@ def open_step(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -
         condition = definition.condition()
         if condition is not None and not boolean(condition, context):
             return AtOnce("skipped", "condition", f"Not needed: {definition.if_} is false.")
-        params = definition.render_with(context)
+        params = plain(definition.render_with(context, hidden=reading.spec_of(run).sensitive))
+        params_digest = sealing.digest(run, step, definition, params)
         lock_name = definition.render_lock(context)
         text = definition.render_manual(context)
     except ExpressionError as error:
         return AtOnce("error", "expression", f"Could not be started: {error}")
+    except CheckError as error:
+        return AtOnce("error", error.reason, f"Could not be started: {error}")
     if definition.kind in ("check", "action"):
-        _open_provider(run, step, definition, params, lock_name, now=now)
+        fields = {"params": params, "params_digest": params_digest}
+        _open_provider(run, step, definition, fields, lock_name, now=now)
     elif definition.kind == "manual":
         _open_manual(run, step, definition, text, now=now)
     else:
@@ -50,11 +54,10 @@ def open_step(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -
 
 
 def _open_provider(
-    run: Run, step: StepRun, definition: Definition, params: dict[str, Any], lock_name: str, *, now: datetime
+    run: Run, step: StepRun, definition: Definition, rendered: dict[str, Any], lock_name: str, *, now: datetime
 ) -> None:
     """A check goes to the workers (S3); an action with approval is first previewed by one, then asked for (S4)."""
-    stored = plain(params)
-    fields = {"params": stored, "params_digest": digest(stored), "queue": "checks", "started_at": now}
+    fields = rendered | {"queue": "checks", "started_at": now}
     if definition.kind == "action":
         # One change at a time per service, also where the runbook's author did not think of it.
         if not lock_name and definition.risk in ("medium", "high") and run.service is not None:
@@ -138,8 +141,3 @@ def tell_waiting(run: Run, step: StepRun, *, asked: list[str], due: datetime, no
         incident=run.incident,
         users=principals.people(asked, team=run.team),
     )
-
-
-def digest(value: Any) -> str:
-    """SHA-256 over the canonical JSON of a value."""
-    return hashlib.sha256(evidence.canonical(value)).hexdigest()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
 
+from incidents import evidence
 from incidents.models import Alert, Evidence
 from runbooks.definitions import Book, Definition
 from runbooks.models import Revision, Run, StepRun
@@ -98,6 +100,11 @@ def alert_data(alert: Alert) -> dict[str, Any]:
         "dedup_key": alert.dedup_key,
         "source": alert.endpoint.source,
     }
+
+
+def digest(value: Any) -> str:
+    """SHA-256 over the canonical JSON of a value."""
+    return hashlib.sha256(evidence.canonical(value)).hexdigest()
 
 
 def _iso(moment: datetime | None) -> str | None:

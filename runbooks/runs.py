@@ -18,7 +18,7 @@ from common.expressions import ExpressionError
 from common.expressions import render as render_text
 from incidents import evidence, notices
 from incidents.models import Alert, Evidence, Incident, TimelineEntry
-from runbooks import approvals, doubt, engine, inputs, ledger, reading, repeating, stopping, transitions
+from runbooks import approvals, doubt, engine, inputs, ledger, reading, repeating, sealing, stopping, transitions
 from runbooks.definitions import Book
 from runbooks.models import KEY_HOLDING_STATES, Run, Runbook, StepRun
 from runbooks.verdicts import WORDS, boolean
@@ -75,6 +75,7 @@ def start(
             incident=incident,
             service=service,
             inputs=values,
+            sealed=sealing.seal(found.sealed),
             input_sources=found.sources,
             alert=alert_data,
             alert_id=alert.pk if alert else None,

@@ -23,7 +23,6 @@ from runbooks.fields import (
     Principal,
     Text,
     Trigger,
-    holds_secret,
 )
 from runbooks.steps import RunbookStep, Step
 
@@ -92,12 +91,8 @@ class RunbookSpec(Part):
         return [sentence for _, _, sentence in self.unsupported()]
 
     def unsupported(self) -> list[tuple[str, str, str]]:
-        """As `needs`, with where it stands: (step or input id, field, sentence)."""
-        found = [
-            (name, "sensitive", f"Input `{name}` is `sensitive`, and nothing hides it yet.")
-            for name, definition in self.inputs.items()
-            if definition.sensitive
-        ]
+        """As `needs`, with where it stands: (step id, field, sentence)."""
+        found: list[tuple[str, str, str]] = []
         for _, step in self.steps():
             found += [
                 (step.id, field, f"Step `{step.id}` uses `{field}`, which is not run yet.")
@@ -106,8 +101,6 @@ class RunbookSpec(Part):
             ]
             if isinstance(step, RunbookStep):
                 found.append((step.id, "runbook", f"Step `{step.id}` runs another runbook, which is not done yet."))
-            if holds_secret(getattr(step, "with_", {})):
-                found.append((step.id, "with", f"Step `{step.id}` asks for a stored secret, which is not read yet."))
         return found
 
     def stored(self) -> dict[str, Any]:

@@ -10,9 +10,13 @@ from django.db.models import F
 
 from catalog.actors import ENGINE, Actor
 from common import background, live
+from common.secrets import redact
 from incidents import timeline
 from incidents.models import Evidence, Incident
 from runbooks.models import ApprovalRequest, Run, RunEvent, StepRun
+
+# Texts of a step that checks and actions write, so that they may repeat what was sent to them.
+_OF_OTHERS = {"summary", "reason", "pending_note"}
 
 
 def lock_run(run_id: int) -> Run:
@@ -48,7 +52,7 @@ def event(
         item=step.item if step else 0,
         state=state,
         actor=actor.label[:120],
-        text=text[:500],
+        text=redact(text)[:500],
     )
     if run.incident_id is None:
         # No timeline tells the team's lists of it.
@@ -61,6 +65,8 @@ def move(step: StepRun, *, was: tuple[str, ...], **changes: Any) -> bool:
     if "state" in changes:
         # Whoever was to be told of the old state is not told any more.
         changes.setdefault("tell_at", None)
+    for name in _OF_OTHERS & changes.keys():
+        changes[name] = redact(changes[name])
     changed = StepRun.objects.filter(pk=step.pk, state__in=was).update(**changes)
     if not changed:
         return False

@@ -65,6 +65,22 @@ CASES: list[tuple[str, str, list[tuple[str, str]], str]] = [
         ],
         "if: inputs",
     ),
+    *(
+        ("RB015", "error", [("default: hello", f"sensitive: true{more}"), *changes], where)
+        for more, changes, where in (
+            (", default: hello", [], "words:"),
+            (", enum: [one, two]", [], "words:"),
+            (", from: alert.title", [], "words:"),
+            ("", [("words: {type: string", "words: {type: integer")], "words:"),
+            ("", [("fail_if: value > 1", "fail_if: inputs['words'] == 'x'")], "fail_if:"),
+            ("", [(LOCK, '      lock: "{{ inputs.words }}"\n')], "lock:"),
+            ("", [("wait: 1m", "manual: See {{ inputs.words }}.")], "manual:"),
+            ("", [("wait: 1m", "manual: Say it.\n      fields: {pin: {type: string, sensitive: true}}")], "fields"),
+            ("", [("cause: diagnosis.top", "cause: inputs.words")], "cause:"),
+            ("", [("phases:", 'concurrency: {key: "{{ inputs.words }}"}\nphases:')], "concurrency"),
+            ("", [("{{ inputs.words }}", "{{ inputs.words }} {{ now }}")], "{{ now }}"),
+        )
+    ),
     ("RB016", "error", [("phases:", 'concurrency: {key: "{{ steps.x }}"}\nphases:')], "concurrency"),
     ("RB016", "error", [("phases:", "concurrency: {key: x, when_busy: wait}\nphases:")], "concurrency"),
     ("RB017", "error", [("phases:", "deadline: 15d\nphases:")], "deadline"),
@@ -174,6 +190,17 @@ CASES: list[tuple[str, str, list[tuple[str, str]], str]] = [
     ("RB055", "error", [("steps.first.verdict", "steps.frist.verdict")], "fail_if"),
     ("RB055", "error", [("steps.first.verdict", "steps[inputs.words].verdict")], "fail_if"),
     ("RB056", "error", [("with: {signal: latency}", "with: {signal: latency, query: {secret: key}}")], "query"),
+    ("RB056", "error", [("wait: 1m", "runbook: other\n      with: {token: {secret: key}}")], "token"),
+    (
+        "RB056",
+        "error",
+        [
+            ("default: hello", "sensitive: true"),
+            ("with: {signal: latency}", 'with: {signal: latency, query: "{{ inputs.words }}"}'),
+        ],
+        "query",
+    ),
+    ("RB042", "error", [("with: {signal: latency}", "with: {signal: {secret: Not a name}}")], "secret"),
     ("RB057", "error", [("fail_if: value > 1 and", "fail_if: value > > 1 and")], "fail_if"),
     ("RB057", "error", [("fail_if: value > 1 and", "fail_if: valu > 1 and")], "fail_if"),
     ("RB057", "error", [("steps.first.verdict", "steps.first.verdikt")], "fail_if"),
@@ -251,6 +278,13 @@ def test_every_code_of_the_guide_has_a_case() -> None:
 def test_it_says_what_to_write_instead(changes: list[tuple[str, str]], hint: str) -> None:
     text = make_text(*changes) if changes[0][0] != "titel" else RUNBOOK.replace("title: A", "titel: A", 1)
     assert any(hint in finding.fix for finding in check(text)), [str(finding) for finding in check(text)]
+
+
+def test_it_takes_sensitive_inputs_and_secrets_as_parameters() -> None:
+    text = make_text(
+        ("default: hello", "sensitive: true"), ("with: {signal: latency}", "with: {signal: {secret: key}}")
+    )
+    assert check(text) == []
 
 
 def test_it_lists_all_findings_at_once() -> None:
@@ -346,12 +380,10 @@ def test_it_names_what_the_engine_does_not_run_yet() -> None:
         ("fail_if: value", "watch: {every: 1m, for: 1h}\n      fail_if: value"),
         (NO_WAY_BACK, "      undo: {action: fake.switch, with: {to: x}}\n      recheck: [first]\n"),
         ("outputs:", "finally:\n  - {id: last, action: fake.tell, with: {to: x}}\noutputs:"),
-        ("default: hello", "default: hello, sensitive: true"),
-        ("with: {signal: latency}", "with: {signal: {secret: key}}"),
     )
     needs = schema.parse(text, file="sample.yaml", checks=CHECKS, actions=ACTIONS).needs()
-    assert [need.split("`")[1] for need in needs] == ["words", "second", "second", "change"]
-    told = ("sensitive", "watch", "secret", "recheck")
+    assert [need.split("`")[1] for need in needs] == ["second", "change"]
+    told = ("watch", "recheck")
     assert all(any(word in need for need in needs) for word in told)
     warned = [finding for finding in check(text) if finding.code == "RB058"]
     assert len(warned) == len(needs)

@@ -44,6 +44,11 @@ def input_field(name: str, definition: dict[str, Any]) -> forms.Field:
         return forms.CharField(widget=forms.Textarea(attrs={"rows": 3, "class": "code"}), **shared)
     if kind == "duration":
         shared["help_text"] = f"{shared['help_text']} For example 30m or 1h30m.".strip()
+    if definition.get("sensitive"):
+        # Never written back into a page, also when another field has a fault.
+        shared["help_text"] = f"{shared['help_text']} Kept encrypted, shown to nobody.".strip()
+        hidden = forms.PasswordInput(attrs={"autocomplete": "off"}, render_value=False)
+        return forms.CharField(max_length=2000, strip=False, widget=hidden, **shared)
     return forms.CharField(max_length=2000, **shared)
 
 
@@ -57,7 +62,7 @@ class InputsForm(forms.Form):
         for name, definition in definitions.items():
             if isinstance(definition, dict):
                 self.fields[PREFIX + name] = input_field(name, definition)
-                if given and given.get(name) is not None:
+                if given and given.get(name) is not None and not definition.get("sensitive"):
                     self.initial[PREFIX + name] = given[name]
 
     def values(self) -> dict[str, Any]:

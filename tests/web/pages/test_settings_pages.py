@@ -9,6 +9,7 @@ from catalog.models import ApiToken, Change, Connection, Team, User
 from incidents.models import ActionItem, Delivery, Endpoint
 from runbooks.models import Runbook
 from tests.factories import make_service, make_user
+from tests.factories_runbooks import make_runbook
 from tests.factories_web import make_world
 
 pytestmark = pytest.mark.django_db
@@ -187,3 +188,16 @@ def test_rows_are_compact_for_whom_wants_them_so(client: Client, admin: User) ->
     assert 'data-rows="compact"' in client.get("/incidents").content.decode()
     client.post("/account/density")
     assert 'data-rows="compact"' not in client.get("/incidents").content.decode()
+
+
+def test_it_hides_a_sensitive_input_in_form_and_run(client: Client, admin: User, team: Team) -> None:
+    head = "inputs:\n  who: {type: string}\n  code: {type: string, sensitive: true}\n"
+    make_runbook(team, BOOK.partition("phases:\n")[2], slug="look_in", head=head)
+    page = client.get("/runbooks/look_in?in-code=typed-by-hand&code=typed-by-hand").content.decode()
+    assert 'type="password" name="in-code"' in page
+    assert "typed-by-hand" not in page.partition('name="in-code"')[2].partition(">")[0]
+    wrong = client.post("/runbooks/look_in/start", {"team": team.slug, "in-who": "", "in-code": "typed-by-hand"})
+    assert (wrong.status_code, "typed-by-hand" in wrong.content.decode()) == (422, False)
+    answer = client.post("/runbooks/look_in/start", {"team": team.slug, "in-who": "Ada", "in-code": "typed-by-hand"})
+    page = client.get(answer["Location"]).content.decode()
+    assert ("•••" in page, "typed-by-hand" in page) == (True, False)

@@ -45,13 +45,14 @@ def put(team: Team, *, name: str, value: str, actor: Actor) -> Secret:
     return row
 
 
-def delete(team: Team, *, name: str, actor: Actor) -> None:
-    """Forget a secret: steps that name it end in error from now on. NotFound when there is none."""
+def delete(team: Team, *, name: str, actor: Actor) -> Secret:
+    """Forget a secret: steps that name it end in error from now on. Gives what was kept; NotFound for nothing."""
     if actor.user is not None:
         permissions.require(actor, Permission.CONFIGURE, team)
-    deleted, _ = Secret.objects.filter(team=team, name=name).delete()
-    if not deleted:
+    row = Secret.objects.filter(team=team, name=name).first()
+    if row is None or not Secret.objects.filter(pk=row.pk).delete()[0]:
         raise NotFound(f"Team {team.slug} has no secret {name[:40]!r}.", fix="See the list of its secrets.")
+    return row
 
 
 def reveal(team: Team, name: str) -> str:

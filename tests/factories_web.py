@@ -12,9 +12,9 @@ from typing import Any
 from django.http import HttpResponse
 from django.test import Client
 
-from catalog import people
+from catalog import people, team_secrets
 from catalog.actors import ENGINE, person
-from catalog.models import Address, ApiToken, Change, Connection, Service, Signal, Team, User
+from catalog.models import Address, ApiToken, Change, Connection, Secret, Service, Signal, Team, User
 from common import clock
 from evaluations import sets
 from evaluations.models import EvaluationSet
@@ -57,6 +57,7 @@ class World:
     member: User
     service: Service
     connection: Connection
+    secret: Secret
     signal: Signal
     evaluation_set: EvaluationSet
     endpoint: Endpoint
@@ -86,6 +87,7 @@ def make_world(slug: str = f"{MARK}-team", *, mark: str = MARK) -> World:
     member = make_user(f"{slug}-member"[:40], team=team)
     service = make_service(team, f"{slug}-service", title=f"{mark} service")
     connection = make_connection(team, slug=f"{slug}-prom"[:40])
+    secret = team_secrets.put(team, name=f"{slug}-key"[:40], value="worlds-own-value", actor=ENGINE)
     case = '{"item": "1", "input": "x", "expected": "y"}'
     golden = sets.load(team, slug=f"{slug}-golden"[:60], title=f"{mark} set", text=case, actor=ENGINE).evaluation_set
     endpoint, token = endpoints.create(source="alertmanager", name=f"{mark} endpoint", team=team)
@@ -177,6 +179,7 @@ def make_world(slug: str = f"{MARK}-team", *, mark: str = MARK) -> World:
         member=member,
         service=service,
         connection=connection,
+        secret=secret,
         signal=signal,
         evaluation_set=golden,
         endpoint=endpoint,

@@ -68,6 +68,8 @@ GAPS: list[tuple[str, str, Callable[[World], object]]] = [
     ("evaluation-sets/", "evaluation_set", lambda w: w.evaluation_set.slug),
     ("connections/", "team", lambda w: w.team.slug),
     ("connections/", "slug", lambda w: w.connection.slug),
+    ("secrets/", "team", lambda w: w.team.slug),
+    ("secrets/", "name", lambda w: w.secret.name),
     ("endpoints/", "pk", lambda w: w.endpoint.pk),
     ("people/", "username", lambda w: w.member.username),
     ("people/", "team", lambda w: w.team.slug),
@@ -121,6 +123,7 @@ BODIES: dict[str, Callable[[World], dict[str, Any]]] = {
         "team": w.team.slug,
         "cases": [{"item": "q1", "input": "x", "expected": "y", "attributes": {"kind": "z"}}],
     },
+    "PUT secrets/{team}/{name}": lambda w: {"value": "a-long-value"},
     "POST changes": lambda w: {"kind": "code", "summary": "x", "service": w.service.slug},
 }
 # What a form says whose address names nothing: here it is the form that names a thing of the world.
@@ -136,6 +139,7 @@ FORMS: dict[str, Callable[[World], dict[str, Any]]] = {
         "slug": "mine",
         "config": '{"url": "https://prometheus.example.com"}',
     },
+    "secret_keep": lambda w: {"team": w.team.slug, "name": "mine", "value": "a-long-value"},
     "evaluation_load": lambda w: {"team": w.team.slug, "slug": "mine"},
     "endpoint_new": lambda w: {"source": "generic", "name": "Mine", "team": w.team.slug},
     "person_new": lambda w: {

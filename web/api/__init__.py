@@ -22,6 +22,7 @@ from web.api import (
     postmortems,
     runs,
     search,
+    secrets,
     services,
 )
 from web.api.document import Api
@@ -38,7 +39,19 @@ api = Api(
     parser=doors.StrictParser(),
     renderer=JSONRenderer(),
 )
-for module in (alerts, incidents, marks, acting, runs, postmortems, action_items, services, evaluations, search):
+for module in (
+    alerts,
+    incidents,
+    marks,
+    acting,
+    runs,
+    postmortems,
+    action_items,
+    services,
+    evaluations,
+    search,
+    secrets,
+):
     api.add_router("", module.router)
 
 

@@ -254,6 +254,15 @@ class LoadedSet(EvaluationSet):
     duplicates: list[str]
 
 
+class Secret(Schema):
+    """A secret of a team, by its name; its value is told by nothing."""
+
+    name: str
+    team: str
+    kept_by: str
+    kept_at: datetime
+
+
 class Runbook(Schema):
     """A runbook; `type` is the kind of incident that it is for, `needs` what the engine does not run of it yet."""
 

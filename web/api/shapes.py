@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from catalog import pictures
-from catalog.models import Change, Picture, Service, Signal
+from catalog.models import Change, Picture, Secret, Service, Signal
 from evaluations.models import EvaluationSet
 from incidents import postmortem_sections
 from incidents.impact import Figure
@@ -221,6 +221,11 @@ def evaluation_set(row: EvaluationSet) -> Shape:
         "last_scored": getattr(row, "last_scored"),  # noqa: B009
         "created_at": row.created_at,
     }
+
+
+def secret(row: Secret) -> Shape:
+    """A secret without its value."""
+    return {"name": row.name, "team": row.team.slug, "kept_by": row.created_by, "kept_at": row.created_at}
 
 
 def runbook(row: Runbook) -> Shape:

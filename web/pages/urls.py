@@ -9,7 +9,7 @@ from web.pages.account import account, try_address
 from web.pages.acting import act_now
 from web.pages.action_items import items
 from web.pages.approvals import approval
-from web.pages.connections import connections
+from web.pages.connections import connections, secrets
 from web.pages.endpoints import deliveries, endpoints
 from web.pages.evaluations import sets
 from web.pages.guide import guide, running
@@ -97,6 +97,9 @@ urlpatterns = [
     path("connections/new", connections.new, name="connection_new"),
     path("connections/<slug:team>/<slug:slug>", connections.connection, name="connection"),
     path("connections/<slug:team>/<slug:slug>/check", connections.check, name="connection_check"),
+    path("secrets", secrets.secrets, name="secrets"),
+    path("secrets/keep", secrets.keep, name="secret_keep"),
+    path("secrets/<slug:team>/<slug:name>/delete", secrets.delete, name="secret_delete"),
     path("endpoints", endpoints.endpoints, name="endpoints"),
     path("endpoints/new", endpoints.new, name="endpoint_new"),
     path("endpoints/<int:pk>", endpoints.endpoint, name="endpoint"),

@@ -50,6 +50,7 @@ def addresses(world: World) -> list[str]:
         "/connections",
         "/connections/new",
         f"/connections/{world.team.slug}/{world.connection.slug}",
+        "/secrets",
         "/endpoints",
         "/endpoints/new",
         f"/endpoints/{world.endpoint.pk}",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.test import Client
 
-from catalog.models import ApiToken, Change, Connection, Team, User
+from catalog import team_secrets
+from catalog.models import ApiToken, Change, Connection, Secret, Team, User
 from incidents.models import ActionItem, Delivery, Endpoint
 from runbooks.models import Runbook
 from tests.factories import make_service, make_user
 from tests.factories_runbooks import make_runbook
-from tests.factories_web import make_world
+from tests.factories_web import Program, make_world
 
 pytestmark = pytest.mark.django_db
 BOOK = """spec: 1
@@ -201,3 +204,36 @@ def test_it_hides_a_sensitive_input_in_form_and_run(client: Client, admin: User,
     answer = client.post("/runbooks/look_in/start", {"team": team.slug, "in-who": "Ada", "in-code": "typed-by-hand"})
     page = client.get(answer["Location"]).content.decode()
     assert ("•••" in page, "typed-by-hand" in page) == (True, False)
+
+
+def test_it_keeps_replaces_and_deletes_a_secret_and_shows_it_to_nobody(client: Client, admin: User, team: Team) -> None:
+    fields = {"team": team.slug, "name": "upstream", "value": "value-for-the-upstream"}
+    assert client.post("/secrets/keep", fields)["Location"] == "/secrets"
+    steps = "  check:\n    - {id: a, check: result.test, with: {value: {secret: upstream}}, pass_if: value == 1}\n"
+    make_runbook(team, steps, slug="uses_it")
+    page = client.get("/secrets").content.decode()
+    assert ("upstream" in page, "kept by" in page, "/runbooks/uses_it" in page) == (True, True, True)
+    assert fields["value"] not in page
+    short = client.post("/secrets/keep", fields | {"value": "short"})
+    assert (short.status_code, "cannot be hidden safely" in short.content.decode()) == (422, True)
+    assert team_secrets.reveal(team, "upstream") == fields["value"]
+    client.force_login(make_user("vic", team=team, roles=["viewer"]))
+    assert "/secrets/keep" not in client.get("/secrets").content.decode()
+    assert client.post(f"/secrets/{team.slug}/upstream/delete").status_code == 403
+    client.force_login(admin)
+    client.post(f"/secrets/{team.slug}/upstream/delete")
+    assert not Secret.objects.exists()
+    assert client.post(f"/secrets/{team.slug}/upstream/delete").status_code == 302
+
+
+def test_the_api_keeps_a_secret_and_tells_its_name_only(client: Client, admin: User, team: Team) -> None:
+    program = Program(admin)
+    kept = program.call("PUT", f"secrets/{team.slug}/upstream", {"value": "value-for-the-upstream"})
+    assert (kept.status_code, set(json.loads(kept.content))) == (201, {"name", "team", "kept_by", "kept_at"})
+    assert program.call("PUT", f"secrets/{team.slug}/upstream", {"value": "another-value"}).status_code == 200
+    listed = program.get("secrets")
+    assert [row["name"] for row in json.loads(listed.content)["items"]] == ["upstream"]
+    assert b"value" not in listed.content
+    assert program.call("PUT", f"secrets/{team.slug}/upstream", {"value": "short"}).status_code == 422
+    assert program.call("DELETE", f"secrets/{team.slug}/upstream").status_code == 200
+    assert program.call("DELETE", f"secrets/{team.slug}/upstream").status_code == 404

@@ -7,6 +7,7 @@ lead to it. Everything gives way to BACKSTOP_BASE_URL, and nothing here applies 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -16,6 +17,8 @@ ADDRESS_FILE = "address"
 
 def apply(argv: list[str], env: MutableMapping[str, str]) -> None:
     """Put --data-dir, --host and --port (of `up` only) into the environment that the settings read."""
+    if argv[1:2] == ["runbook"]:
+        _files_only(argv[2:3], env)
     if argv[1:2] in (["web"], ["live"]):
         # A person waits for a page; a worker's statement may take the settings' 30 s.
         env.setdefault("BACKSTOP_STATEMENT_TIMEOUT", "5s")
@@ -34,6 +37,15 @@ def apply(argv: list[str], env: MutableMapping[str, str]) -> None:
         return
     if text.startswith("http://"):
         env["BACKSTOP_BASE_URL"] = text
+
+
+def _files_only(verb: list[str], env: MutableMapping[str, str]) -> None:
+    """Runbook files are checked and tested without a database, a broker, or keys that would be kept in a folder."""
+    if verb in (["test"], ["schema"]):
+        for name in ("BACKSTOP_DATABASE_URL", "BACKSTOP_REDIS_URL", "BACKSTOP_SECRET_KEYS_FILE"):
+            env.pop(name, None)
+    if verb in (["test"], ["schema"], ["lint"]) and not env.get("BACKSTOP_SECRET_KEYS_FILE"):
+        env["BACKSTOP_SECRET_KEYS"] = secrets.token_urlsafe(48)
 
 
 def address(host: str, port: str) -> str:

@@ -161,7 +161,7 @@ def start_matching(team: Team, touched: list[Touched], *, now: datetime) -> None
         data = reading.alert_data(one.alert)
         for runbook, book in books:
             try:
-                matched = next((source for source in book.triggers if _matches(source, data)), None)
+                matched = next((source for source in book.triggers if matches(source, data)), None)
             except ExpressionError as error:
                 faults[runbook.pk, one.incident.pk] = (runbook, one.incident, f"its trigger fails: {error.sentence}")
                 continue
@@ -215,7 +215,7 @@ def _inputs(book: Book, alert: dict[str, Any]) -> str:
         return error.sentence
 
 
-def _matches(expression: Expression, alert: dict[str, object]) -> bool:
+def matches(expression: Expression, alert: dict[str, object]) -> bool:
     """Whether a trigger is true; one that names a label the alert lacks is not. Other faults are its author's."""
     try:
         return boolean(expression, {"alert": alert})

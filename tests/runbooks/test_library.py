@@ -135,12 +135,3 @@ def test_it_prints_the_schema() -> None:
     out = StringIO()
     call_command("runbook", "schema", stdout=out)
     assert json.loads(out.getvalue())["properties"]["spec"]
-
-
-@pytest.mark.parametrize("what", ["plan", "test"])
-def test_it_says_what_is_not_there_yet(what: str) -> None:
-    err = StringIO()
-    with pytest.raises(SystemExit) as left:
-        call_command("runbook", what, stderr=err)
-    assert left.value.code == 2
-    assert "not there yet" in err.getvalue()

@@ -1,18 +1,20 @@
-"""manage.py runbook lint|schema|plan|test: runbooks as files, without a database or network."""
+"""manage.py runbook lint|test|schema: runbooks as files, without a database or network."""
 
 from __future__ import annotations
 
 import json
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand
 
-from common import yaml
 from common.yaml import FileFaults, Finding
 from runbooks import library, schema
+from runbooks.testing import cases, memory, report
+from runbooks.testing.report import Report
 
 CLEAN, FINDINGS, USAGE = 0, 1, 2
 
@@ -20,53 +22,101 @@ CLEAN, FINDINGS, USAGE = 0, 1, 2
 class Command(BaseCommand):
     """Exit code 0: clean, 1: findings, 2: wrong usage."""
 
-    help = "Check runbook files (lint) or print the JSON Schema of the language (schema)."
+    help = "Check runbook files (lint), play their tests (test), or print the JSON Schema of either (schema)."
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Sub-command, paths and --json."""
-        parser.add_argument("what", choices=["lint", "schema", "plan", "test"])
-        parser.add_argument("paths", nargs="*", metavar="PATH", help="Files or folders; the shipped library if none.")
-        parser.add_argument("--json", action="store_true", dest="as_json", help="Machine-readable output.")
+        """One sub-command with its own options."""
+        verbs = parser.add_subparsers(dest="what", required=True)
 
-    def handle(self, *args: Any, what: str, paths: list[str], as_json: bool, **options: Any) -> None:
+        def verb(name: str, does: Callable[..., None], text: str) -> ArgumentParser:
+            added = verbs.add_parser(name, help=text, description=text)
+            added.set_defaults(does=does)
+            added.add_argument("--json", action="store_true", dest="as_json", help="Machine-readable output.")
+            return added
+
+        lint = verb("lint", self._lint, "Say everything that is wrong with runbooks.")
+        test = verb("test", self._test, "Play the tests of runbooks: the real engine, in memory, on a virtual clock.")
+        for added in (lint, test):
+            added.add_argument(
+                "paths", nargs="*", metavar="PATH", help="Files or folders; the shipped library if none."
+            )
+        printed = verb("schema", self._schema, "Print the JSON Schema of runbooks, or of their tests.")
+        printed.add_argument("of", nargs="?", choices=["runbook", "test"], default="runbook")
+
+    def handle(self, *args: Any, does: Callable[..., None], **options: Any) -> None:
         """Run the sub-command and leave with its exit code."""
-        if what == "schema":
-            self.stdout.write(json.dumps(schema.json_schema(), indent=2))
-        elif what == "lint":
-            self._lint(paths, as_json=as_json)
-        else:
-            self.stderr.write(f"`runbook {what}` is not there yet; `runbook lint` checks files.")
-            sys.exit(USAGE)
+        does(**options)
 
-    def _lint(self, paths: list[str], *, as_json: bool) -> None:
-        chosen: list[Path] = []
-        for given in [Path(path) for path in paths] or [library.FOLDER]:
-            if given.is_dir():
-                chosen += library.files(given)
-            elif given.is_file():
-                chosen.append(given)
-            else:
-                self.stderr.write(f"There is no file or folder {given}.")
-                sys.exit(USAGE)
+    def _schema(self, *, of: str, **options: Any) -> None:
+        self.stdout.write(json.dumps(schema.json_schema() if of == "runbook" else cases.json_schema(), indent=2))
+
+    def _lint(self, *, paths: list[str], as_json: bool, **options: Any) -> None:
+        chosen = self._chosen(paths, library.files)
         findings = [finding for path in chosen for finding in _findings(path)]
         if as_json:
-            self.stdout.write(json.dumps({"findings": [finding.as_dict() for finding in findings]}, indent=2))
+            self._print({}, findings)
         else:
             for finding in findings:
                 self.stdout.write(str(finding))
-            files = f"{len(chosen)} file{'' if len(chosen) == 1 else 's'}"
-            self.stdout.write(f"{files}: {len(findings) or 'no'} finding{'' if len(findings) == 1 else 's'}.")
+            self.stdout.write(f"{_count(len(chosen), 'file')}: {_count(len(findings), 'finding')}.")
         if findings:
             sys.exit(FINDINGS)
+
+    def _test(self, *, paths: list[str], as_json: bool, **options: Any) -> None:
+        chosen = self._chosen(paths, report.files)
+        if not chosen:
+            self._usage(f"There is no file *{report.ENDING} here or in a folder `tests`.")
+        with memory.database():
+            reports = [report.run_file(path) for path in chosen]
+        findings = [finding for one in reports for finding in one.findings]
+        if as_json:
+            self._print({"tests": [one.as_dict() for one in reports]}, findings)
+        else:
+            for one in reports:
+                self._tell(one)
+        if findings:
+            sys.exit(FINDINGS)
+
+    def _tell(self, one: Report) -> None:
+        for case in one.cases:
+            self.stdout.write(f"  {'passed' if case.passed else 'FAILED'}  {case.name}")
+        for finding in one.findings:
+            self.stdout.write(str(finding))
+        failed = sum(not case.passed for case in one.cases)
+        said = (
+            f"{failed} of {_count(len(one.cases), 'case')} failed"
+            if failed
+            else f"{_count(len(one.cases), 'case')} passed"
+        )
+        self.stdout.write(f"{one.file}: {said if one.cases else 'not played'} in {one.seconds:.2f} s.")
+
+    def _chosen(self, paths: list[str], files: Callable[[Path], list[Path]]) -> list[Path]:
+        chosen: list[Path] = []
+        for given in [Path(path) for path in paths] or [library.FOLDER]:
+            if given.is_dir():
+                chosen += files(given)
+            elif given.is_file():
+                chosen.append(given)
+            else:
+                self._usage(f"There is no file or folder {given}.")
+        return chosen
+
+    def _print(self, more: dict[str, Any], findings: list[Finding]) -> None:
+        self.stdout.write(json.dumps({"findings": [finding.as_dict() for finding in findings], **more}, indent=2))
+
+    def _usage(self, sentence: str) -> NoReturn:
+        self.stderr.write(sentence)
+        sys.exit(USAGE)
 
 
 def _findings(path: Path) -> list[Finding]:
     try:
-        with path.open("rb") as file:
-            text = yaml.decode(file.read(yaml.MAX_BYTES + 1), file=str(path))
+        text = report.text_of(path)
     except FileFaults as faults:
         return faults.findings
-    except OSError as error:
-        return [Finding(str(path), 1, 1, "RB070", "error", f"The file cannot be read: {error.strerror}.")]
     return schema.check(text, file=str(path))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parents[3] / "docs" / "guide"
 PICTURES = FOLDER / "pictures"
 # Slugs in the order in which one needs them; a page that stands nowhere here comes last.
 CHAPTERS: list[tuple[str, tuple[str, ...]]] = [
-    ("Begin", ("first-ten-minutes", "connecting", "services", "writing-a-runbook")),
+    ("Begin", ("first-ten-minutes", "connecting", "services", "writing-a-runbook", "testing-runbooks")),
     ("At night", ("incidents", "approving", "telling")),
     ("The days after", ("postmortems",)),
     ("Who may what", ("roles",)),

@@ -1,0 +1,345 @@
+"""The file of a runbook's tests, `<id>.test.yaml`: its shape, read strictly, with a code and a place for each fault."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from common import yaml
+from common.yaml import Document, FileFaults, Finding, Path, nearest
+from runbooks.fields import Duration, Id, Part, Principal, Verdict
+from runbooks.spec import RunbookSpec
+from runbooks.steps import ManualStep, Step, WaitStep
+
+SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
+Short = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.@-]{1,80}$")]
+# A step of the runbook, or what takes one back (`undo-roll_back`).
+StepId = Annotated[str, StringConstraints(pattern=r"^(undo-)?[a-z][a-z0-9_]{0,39}$")]
+Fault = Literal["no_data", "429", "timeout", "worker_lost"]
+# What somebody does to a step; each is a field of an event and a verb of the engine.
+STEP_VERBS = ("approve", "reject", "answer", "override", "skip", "rerun", "worker_lost")
+RUN_VERBS = ("cancel", "pause", "resume")
+
+
+class TestFaults(FileFaults):
+    """A test file that cannot be played; `findings` lists every fault in it."""
+
+    __test__ = False
+
+
+def _fault(value: object) -> object:
+    return "429" if value == 429 else value
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+class Stub(Part):
+    """What a check or action answers once, instead of the world."""
+
+    value: Any = None
+    result: dict[str, Any] = Field(default_factory=dict)
+    samples: int | None = None
+    age: Duration | None = None
+    # For checks whose own statistics judge; elsewhere the runbook's rules do.
+    verdict: Literal["pass", "fail", "inconclusive"] | None = None
+    reason: Short | None = None
+    summary: Short | None = None
+    # It could not be measured, or surely was not applied; with `permanent` it is not tried again.
+    error: Short | None = None
+    permanent: bool = False
+    fault: Annotated[Fault | None, BeforeValidator(_fault)] = None
+    # "Not yet, ask again in …".
+    pending: Duration | None = None
+    # How long the call takes.
+    takes: Duration | None = None
+    # For actions: the other side said no; it may have happened; whether a look-up finds that it did.
+    refused: Short | None = None
+    unclear: Short | None = None
+    found: bool | None = None
+    before: dict[str, Any] = Field(default_factory=dict)
+    after: dict[str, Any] = Field(default_factory=dict)
+    # For a step that runs another runbook: how that one ends.
+    outcome: Literal["resolved", "not_resolved", "unverified", "no_action", "aborted"] | None = None
+    # With `foreach`: an answer, or a list of them, for each item.
+    items: list[Annotated[list[Stub], BeforeValidator(_listed)]] = Field(default_factory=list, max_length=50)
+
+
+Stubs = Annotated[list[Stub], Field(min_length=1, max_length=2_000), BeforeValidator(_listed)]
+
+
+class Event(Part):
+    """Something that somebody does, or that happens, a while after the start."""
+
+    at: Duration
+    approve: StepId | None = None
+    reject: StepId | None = None
+    answer: StepId | None = None
+    override: StepId | None = None
+    skip: StepId | None = None
+    rerun: StepId | None = None
+    worker_lost: StepId | None = None
+    cancel: bool | None = None
+    pause: bool | None = None
+    resume: bool | None = None
+    by: Name = "tester"
+    item: int = Field(0, ge=0)
+    fields: dict[str, Any] = Field(default_factory=dict)
+    decision: str = ""
+    verdict: Verdict | None = None
+    note: str = ""
+    reason: str = ""
+    # It is expected that the engine says no to it.
+    refused: bool = False
+
+    @model_validator(mode="after")
+    def _one_verb(self) -> Event:
+        if len([verb for verb in (*STEP_VERBS, *RUN_VERBS) if getattr(self, verb)]) != 1:
+            known = ", ".join((*STEP_VERBS, *RUN_VERBS))
+            raise PydanticCustomError("one_verb", "An event does exactly one thing; known: {known}.", {"known": known})
+        return self
+
+    @property
+    def verb(self) -> str:
+        """What is done."""
+        return next(verb for verb in (*STEP_VERBS, *RUN_VERBS) if getattr(self, verb))
+
+    @property
+    def step(self) -> str:
+        """To which step; empty for the run."""
+        return str(getattr(self, self.verb)) if self.verb in STEP_VERBS else ""
+
+
+class Alert(Part):
+    """The alert that comes in, as `alert` is read in expressions."""
+
+    status: Literal["firing", "acknowledged", "resolved", "suppressed", "no_data"] = "firing"
+    severity: Literal["critical", "high", "warning", "info", "unknown"] = "unknown"
+    title: Short = "An alert of a test"
+    description: str = ""
+    service: str = ""
+    environment: str = ""
+    source: str = "generic"
+    labels: dict[str, Any] = Field(default_factory=dict)
+
+
+class ExpectedDiagnosis(Part):
+    """What the causes come to."""
+
+    top: str | None = None
+    confidence_at_least: float | None = Field(None, ge=0, le=1)
+    confidence_at_most: float | None = Field(None, ge=0, le=1)
+
+
+class Expect(Part):
+    """What must be true when the case is over. What is not named is not looked at."""
+
+    # False: the alert matches no trigger, or the start is refused.
+    starts: bool = True
+    outcome: Literal["resolved", "not_resolved", "unverified", "no_action", "aborted"] | None = None
+    state: Literal["queued", "active", "paused", "stopping", "finished", "cancelled", "expired"] | None = None
+    # A part of the words with which the run says why it stopped, or the start why it was refused.
+    because: Short | None = None
+    verdicts: dict[StepId, Verdict] = Field(default_factory=dict)
+    reasons: dict[StepId, str] = Field(default_factory=dict)
+    # What a step waits for where `until` cuts the case off: approval, human, lock, child, ask or time.
+    waiting: dict[StepId, Literal["approval", "human", "lock", "child", "ask", "time"]] | None = None
+    # Steps whose effect on the world was confirmed, in that order; and those that told somebody.
+    effects: list[StepId] | None = None
+    told: list[StepId] | None = None
+    # Who was asked, escalations too.
+    asked: dict[StepId, list[Principal]] = Field(default_factory=dict)
+    attempts: dict[StepId, int] = Field(default_factory=dict)
+    diagnosis: ExpectedDiagnosis | None = None
+    outputs: dict[Id, Any] | None = None
+    # From the start, to the second.
+    finished_after: Duration | None = None
+
+
+class Case(Part):
+    """One story: how the run starts, what the world answers, who does what, and what must come of it."""
+
+    name: Short
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    alert: Alert | None = None
+    started_by: Name = "starter"
+    stubs: dict[StepId, Stubs] = Field(default_factory=dict)
+    events: list[Event] = Field(default_factory=list, max_length=200)
+    # Look at it after so long; without it the case is played to the run's end.
+    until: Duration | None = None
+    expect: Expect
+
+
+class Tests(Part):
+    """All tests of one runbook. `inputs` and `stubs` hold for every case that does not say otherwise."""
+
+    __test__ = False
+
+    runbook: Id
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    stubs: dict[StepId, Stubs] = Field(default_factory=dict)
+    # Who is in which groups; without it everybody named is in all that the runbook asks.
+    people: dict[Name, list[Principal]] | None = None
+    cases: list[Case] = Field(min_length=1, max_length=200)
+
+
+def read(text: str, *, file: str) -> tuple[Tests, Document]:
+    """The tests in `text`. Raises TestFaults, or YamlFaults, with everything that is wrong."""
+    document = yaml.read(text, file=file)
+    if not isinstance(document.data, dict):
+        raise TestFaults(
+            [Finding(file, 1, 1, "RT003", "error", "A test file is a map of fields.", "Start with `runbook: <id>`.")]
+        )
+    try:
+        return Tests.model_validate(document.data), document
+    except ValidationError as error:
+        raise TestFaults(sorted({_finding(one, document) for one in error.errors(include_url=False)})) from None
+
+
+def check(tests: Tests, document: Document, spec: RunbookSpec) -> list[Finding]:
+    """What is wrong with the tests as tests of that runbook: steps that do not exist, stubs that do not fit."""
+    return _Fit(tests, document, spec).run()
+
+
+class _Fit:
+    """Tests against the runbook that they are about."""
+
+    def __init__(self, tests: Tests, document: Document, spec: RunbookSpec) -> None:
+        self.tests, self.document, self.spec = tests, document, spec
+        self.steps = {step.id: step for step in [*(step for _, step in spec.steps()), *spec.finally_]}
+        self.found: list[Finding] = []
+
+    def run(self) -> list[Finding]:
+        """Everything, in file order."""
+        self._inputs(("inputs",), self.tests.inputs)
+        self._stubs(("stubs",), self.tests.stubs)
+        names: dict[str, int] = {}
+        for index, case in enumerate(self.tests.cases):
+            path: Path = ("cases", index)
+            if case.name in names:
+                self._note((*path, "name"), "RT007", f"Case {names[case.name] + 1} has this name too.", "Rename it.")
+            names.setdefault(case.name, index)
+            self._inputs((*path, "inputs"), case.inputs)
+            self._stubs((*path, "stubs"), case.stubs)
+            for number, event in enumerate(case.events):
+                if event.step:
+                    self._step((*path, "events", number, event.verb), event.step)
+            self._expect((*path, "expect"), case.expect)
+        return sorted(self.found)
+
+    def _note(self, path: Path, code: str, message: str, fix: str) -> None:
+        at = self.document.key_position(path)
+        self.found.append(Finding(self.document.file, *at, code, "error", message, fix))
+
+    def _step(self, path: Path, step_id: str) -> None:
+        if step_id.removeprefix("undo-") not in self.steps:
+            message = f"There is no step `{step_id}` in `{self.spec.id}`."
+            self._note(path, "RT004", message, nearest(step_id, list(self.steps)))
+
+    def _inputs(self, path: Path, given: dict[str, Any]) -> None:
+        for name in given:
+            if name not in self.spec.inputs:
+                known = list(self.spec.inputs)
+                self._note((*path, name), "RT004", f"There is no input `{name}`.", nearest(name, known))
+
+    def _stubs(self, path: Path, stubs: dict[str, list[Stub]]) -> None:
+        for step_id, answers in stubs.items():
+            self._step((*path, step_id), step_id)
+            step = self.steps.get(step_id)
+            if isinstance(step, ManualStep | WaitStep):
+                message = f"`{step_id}` is a {step.kind} step: nobody outside answers it."
+                self._note((*path, step_id), "RT006", message, "Write an event, e.g. `{at: 5m, answer: …}`.")
+            elif step is not None:
+                for fault in _misfits(step, answers):
+                    self._note((*path, step_id), "RT006", f"`{step_id}`: {fault}", "See the guide, “Tests”.")
+
+    def _expect(self, path: Path, expect: Expect) -> None:
+        for field in ("verdicts", "reasons", "waiting", "asked", "attempts"):
+            for step_id in getattr(expect, field) or {}:
+                self._step((*path, field, step_id), step_id)
+        for field in ("effects", "told"):
+            for number, step_id in enumerate(getattr(expect, field) or []):
+                self._step((*path, field, number), step_id)
+
+
+# What a stub may say to which kind of step, besides what all may.
+_MEANT_FOR = {
+    "check": {"value", "samples", "age", "verdict", "pending"},
+    "action": {"refused", "unclear", "found", "before", "after"},
+    "runbook": {"outcome"},
+}
+
+
+def _misfits(step: Step, stubs: list[Stub]) -> list[str]:
+    """What a stub says that such a step never hears."""
+    wrong = {field for kind, fields in _MEANT_FOR.items() if kind != step.kind for field in fields}
+    said = {field for stub in stubs for field in stub.model_fields_set & wrong}
+    return [f"`{field}` has no meaning for {step.kind} steps." for field in sorted(said)]
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of test files, for editors."""
+    schema = Tests.model_json_schema(by_alias=True)
+    # One answer may stand without its list.
+    for holder in (schema, *schema["$defs"].values()):
+        stubs = holder.get("properties", {}).get("stubs")
+        if stubs:
+            many = next(iter(stubs["patternProperties"].values())) if "patternProperties" in stubs else None
+            if many:
+                one = {"anyOf": [dict(many["items"]), dict(many)]}
+                many.clear()
+                many.update(one)
+    return {"$schema": SCHEMA_ID, "title": "Tests of a runbook", **{k: v for k, v in schema.items() if k != "title"}}
+
+
+def _finding(error: ErrorDetails, document: Document) -> Finding:
+    path = _path(error["loc"], document.data)
+    name = str(error["loc"][-1]) if error["loc"] else ""
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        line, column = document.key_position(path)
+        return Finding(document.file, line, column, "RT001", "error", f"There is no field `{name}` here.", _hint(error))
+    if kind == "missing":
+        line, column = document.key_position(path)
+        return Finding(
+            document.file, line, column, "RT002", "error", f"The field `{name}` is missing.", f"Add `{name}: …`."
+        )
+    line, column = document.position(path)
+    message = error["msg"].removeprefix("Value error, ").rstrip(".")
+    about = f"`{name}`: {message}" if isinstance(error["loc"][-1] if error["loc"] else 0, str) else message
+    return Finding(document.file, line, column, "RT003", "error", f"{about[:300]}.", "See the guide, “Tests”.")
+
+
+_KNOWN: dict[str, type[Part]] = {
+    "stubs": Stub,
+    "events": Event,
+    "alert": Alert,
+    "diagnosis": ExpectedDiagnosis,
+    "expect": Expect,
+    "cases": Case,
+}
+
+
+def _hint(error: ErrorDetails) -> str:
+    """The nearest field of the innermost part that the location names."""
+    words = [part for part in error["loc"][:-1] if isinstance(part, str)]
+    model = next((_KNOWN[word] for word in reversed(words) if word in _KNOWN), Tests)
+    return nearest(str(error["loc"][-1]), list(model.model_fields))
+
+
+def _path(location: tuple[int | str, ...], data: Any) -> Path:
+    """A pydantic location as a path in the document: without the index of an answer that stands without its list."""
+    path: list[int | str] = []
+    for part in location:
+        if isinstance(data, dict):
+            if isinstance(part, int) or part == "[key]":
+                continue
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        path.append(part)
+    return tuple(path)

@@ -1,0 +1,358 @@
+"""Playing one case: the real verbs, worker and ticker, on a clock that jumps to what is due."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.test.utils import override_settings
+
+from catalog.actors import ALERT, ENGINE, Actor, person
+from catalog.models import Group, Membership, Service, Team, User
+from common import clock
+from common.errors import DomainError, NotFound
+from incidents import lifecycle
+from incidents.models import Alert as AlertRow
+from incidents.models import Endpoint, Evidence, Incident
+from runbooks import approvals, execution, reading, repeating, runs, ticker, trigger
+from runbooks.models import ApprovalRequest, DiagnosisSnapshot, Effect, Revision, Run, Runbook, StepRun
+from runbooks.spec import RunbookSpec
+from runbooks.steps import HARMLESS
+from runbooks.testing import memory
+from runbooks.testing.cases import Alert, Case, Event, Tests
+from runbooks.testing.stubs import EPOCH, Unstubbed, VirtualClock, WorkerLost, World, instead_of_the_world
+
+WORKER = "test"
+# Moments of one case: a watch of 2,000 samples fits.
+MOMENTS = 5_000
+ROLES = ["responder", "approver"]
+_PRINCIPAL = re.compile(r"\b(?:role|team|user):[A-Za-z0-9_.@-]+")
+
+
+@dataclass
+class Seen:
+    """One step as it was when the case was over."""
+
+    state: str
+    blocked_on: str
+    verdict: str
+    proposed: str
+    reason: str
+    attempts: int
+    started: bool
+    result: Any = None
+    value: Any = None
+    # Every verdict and the rule that gave it: attempts, samples, overrides.
+    rules: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+@dataclass
+class Played:
+    """What a case came to, as plain data; its rows are gone."""
+
+    started: bool = False
+    because: str = ""
+    state: str = ""
+    outcome: str = ""
+    took: timedelta = timedelta(0)
+    top: str = ""
+    confidence: float = 0.0
+    tops: set[str] = field(default_factory=set)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    steps: dict[str, list[Seen]] = field(default_factory=dict)
+    effects: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    asked: dict[str, list[str]] = field(default_factory=dict)
+    # By the place of the event: what the engine said instead of doing it.
+    refusals: dict[int, str] = field(default_factory=dict)
+    # True and false of every trigger that was asked.
+    triggers: dict[int, bool] = field(default_factory=dict)
+    unstubbed: str = ""
+    stuck: str = ""
+
+
+def play(spec: RunbookSpec, tests: Tests, case: Case) -> Played:
+    """Play a case from its start to the run's end (or `until`). Needs a database of `memory.database`."""
+    source = VirtualClock()
+    world = World(tests.stubs | case.stubs, source)
+    with (
+        memory.scratch(),
+        clock.replaced(source),
+        instead_of_the_world([spec], world),
+        _two_people(),
+    ):
+        return _Story(spec, tests, case, world).told()
+
+
+@contextmanager
+def _two_people() -> Iterator[None]:
+    """Four eyes are four eyes, whatever this machine is set to."""
+    with override_settings(BACKSTOP=settings.BACKSTOP.model_copy(update={"two_person": "on"})):
+        yield
+
+
+class _Story:
+    def __init__(self, spec: RunbookSpec, tests: Tests, case: Case, world: World) -> None:
+        self.spec, self.tests, self.case, self.world = spec, tests, case, world
+        self.clock = world.clock
+        self.events = sorted(enumerate(case.events), key=lambda pair: (pair[1].at, pair[0]))
+        self.played = Played()
+        self.team = Team.objects.create(slug="default", name="Default", created_at=EPOCH)
+        self.people: dict[str, Actor] = {}
+        self._make_people()
+        self.run_id = 0
+
+    # The world before the run.
+
+    def _make_people(self) -> None:
+        text = json.dumps(self.spec.stored())
+        named = sorted({*_PRINCIPAL.findall(text), "role:oncall"})
+        groups = {name[5:] for name in named if name.startswith("role:")}
+        given = self.tests.people
+        for principals in (given or {}).values():
+            groups |= {name[5:] for name in principals if name.startswith("role:")}
+        rows = {slug: Group.objects.create(team=self.team, slug=slug) for slug in sorted(groups)}
+        users = {name[5:] for name in named if name.startswith("user:")}
+        names = {self.case.started_by, *(event.by for event in self.case.events), *(given or {}), *users}
+        for name in sorted(names):
+            user = User.objects.create(username=name, email=f"{name}@example.com", created_at=EPOCH)
+            Membership.objects.create(user=user, team=self.team, roles=ROLES)
+            mine = groups if given is None else {p[5:] for p in given.get(name, []) if p.startswith("role:")}
+            for slug in sorted(mine):
+                rows[slug].members.add(user)
+            self.people[name] = person(user)
+
+    def _runbook(self) -> Runbook:
+        stored = self.spec.stored()
+        digest = hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()
+        runbook = Runbook.objects.create(
+            team=self.team,
+            slug=self.spec.id,
+            title=self.spec.title,
+            incident_type=self.spec.incident_type,
+            created_at=EPOCH,
+        )
+        runbook.current = Revision.objects.create(
+            runbook=runbook,
+            number=1,
+            spec=1,
+            sha256=digest,
+            text="",
+            parsed=stored,
+            source="file",
+            author="test",
+            created_at=EPOCH,
+            published_at=EPOCH,
+        )
+        runbook.save(update_fields=["current"])
+        return runbook
+
+    def _service(self, given: dict[str, Any], alert: Alert | None) -> Service | None:
+        slug = given.get("service") or (alert and (alert.service or alert.labels.get("service")))
+        if not isinstance(slug, str):
+            return None
+        return Service.objects.create(team=self.team, slug=slug, title=slug, created_at=EPOCH)
+
+    def _alert(self, alert: Alert, service: Service | None, incident: Incident) -> AlertRow:
+        endpoint = Endpoint.objects.create(
+            team=self.team, source=alert.source, name="test", token_sha256="", token_encrypted=b"", created_at=EPOCH
+        )
+        return AlertRow.objects.create(
+            endpoint=endpoint,
+            dedup_key="test",
+            status=alert.status,
+            severity=alert.severity,
+            title=alert.title,
+            description=alert.description,
+            service=service,
+            service_name=alert.service,
+            environment=alert.environment,
+            labels=alert.labels,
+            starts_at=EPOCH,
+            first_seen_at=EPOCH,
+            last_seen_at=EPOCH,
+            incident=incident,
+        )
+
+    # The story.
+
+    def told(self) -> Played:
+        """Play it and say what it came to."""
+        try:
+            if self._start():
+                self._go()
+        except Unstubbed as missing:
+            self.played.unstubbed = missing.step
+        for number, _ in self.events:
+            self.played.refusals[number] = "The run was over, or cut off, before that."
+        if self.run_id:
+            self._look()
+        return self.played
+
+    def _start(self) -> bool:
+        runbook = self._runbook()
+        given = self.tests.inputs | self.case.inputs
+        service = self._service(given, self.case.alert)
+        incident = lifecycle.declare(
+            team=self.team,
+            title="An incident of a test",
+            severity=2,
+            actor=ENGINE,
+            service=service,
+            incident_type=self.spec.incident_type,
+        )
+        alert = self._alert(self.case.alert, service, incident) if self.case.alert else None
+        actor = ALERT if alert else self.people[self.case.started_by]
+        try:
+            if alert is not None and not self._matches(runbook, alert):
+                self.played.because = "No trigger matches the alert."
+                return False
+            started = runs.start(
+                runbook, given=given, actor=actor, team=self.team, incident=incident, alert=alert, reason="a test"
+            )
+        except DomainError as error:
+            self.played.because = error.sentence
+            return False
+        assert started.run is not None, "the first run of a key starts"
+        self.run_id, self.played.started = started.run.pk, True
+        return True
+
+    def _matches(self, runbook: Runbook, alert: AlertRow) -> bool:
+        assert runbook.current is not None
+        data = reading.alert_data(alert)
+        for index, source in enumerate(reading.book_of(runbook.current).triggers):
+            self.played.triggers[index] = trigger.matches(source, data)
+        return any(self.played.triggers.values())
+
+    def _go(self) -> None:
+        end = None if self.case.until is None else EPOCH + timedelta(seconds=self.case.until)
+        for _ in range(MOMENTS):
+            self._happen()
+            self._work()
+            if not Run.objects.get(pk=self.run_id).is_open:
+                return
+            moment = self._next_moment(end)
+            if end is not None and (moment is None or moment > end):
+                self.clock.time = end
+                return
+            if moment is None:
+                self.played.stuck = "Nothing will ever move this run."
+                return
+            self.clock.time = max(moment, self.clock.time + timedelta(seconds=1))
+            # What people do in a moment comes before what is due in it.
+            self._happen()
+            ticker.tick(WORKER)
+        self.played.stuck = f"It is not over after {MOMENTS:,} moments."
+
+    def _work(self) -> None:
+        """Do all that is ready, as workers do."""
+        while True:
+            ready = StepRun.objects.filter(state="ready", run__state__in=["active", "stopping"])
+            pk = ready.order_by("ready_at", "pk").values_list("pk", flat=True).first()
+            if pk is None:
+                return
+            try:
+                execution.execute(pk, WORKER)
+            except WorkerLost:
+                continue
+
+    def _next_moment(self, end: datetime | None) -> datetime | None:
+        open_runs = Run.objects.filter(state__in=["queued", "active", "paused", "stopping"])
+        steps = StepRun.objects.filter(run__in=open_runs)
+        found = [*open_runs.exclude(state="stopping").values_list("deadline_at", flat=True)]
+        for state in ("sleeping", "blocked"):
+            for due, tell in steps.filter(state=state).values_list("due_at", "tell_at"):
+                found += [moment for moment in (due, tell) if moment is not None]
+        leases = steps.filter(state="leased", lease_until__isnull=False).values_list("lease_until", flat=True)
+        # A lease has run out once its time is over, not at that time.
+        found += [lease + timedelta(seconds=1) for lease in leases if lease is not None]
+        if self.events:
+            found.append(EPOCH + timedelta(seconds=self.events[0][1].at))
+        return min(found, default=None)
+
+    def _happen(self) -> None:
+        """Events whose time has come."""
+        while self.events and self.clock.passed >= timedelta(seconds=self.events[0][1].at):
+            number, event = self.events.pop(0)
+            try:
+                self._do(event)
+            except DomainError as error:
+                self.played.refusals[number] = error.sentence
+
+    def _do(self, event: Event) -> None:
+        if event.verb == "worker_lost":
+            self.world.losing.add(event.step)
+            return
+        actor = self.people[event.by]
+        run = Run.objects.get(pk=self.run_id)
+        said = event.reason or event.note or "because a test says so"
+        if event.verb == "cancel":
+            runs.cancel(run, actor=actor, reason=said)
+        elif event.verb == "pause":
+            runs.pause(run, actor=actor, reason=said)
+        elif event.verb == "resume":
+            runs.resume(run, actor=actor, reason=said)
+        else:
+            step = StepRun.objects.filter(run=run, step=event.step, item=event.item).first()
+            if step is None:
+                raise NotFound("The run has no such step, or no such item of it.")
+            self._do_to_step(event, step, actor, said)
+
+    def _do_to_step(self, event: Event, step: StepRun, actor: Actor, said: str) -> None:
+        if event.verb == "approve":
+            approvals.approve(step, digest=approvals.open_request(step).digest, actor=actor, note=event.note)
+        elif event.verb == "reject":
+            approvals.reject(step, digest=approvals.open_request(step).digest, actor=actor, reason=said)
+        elif event.verb == "override":
+            verdict = event.verdict or ""
+            runs.answer(step, actor=actor, decision="override", verdict=verdict, note=said)
+        elif event.verb == "answer":
+            verdict, decision = event.verdict or "", event.decision
+            runs.answer(step, actor=actor, fields=event.fields, decision=decision, verdict=verdict, note=event.note)
+        elif event.verb == "skip":
+            runs.skip(step, actor=actor, reason=said)
+        else:
+            repeating.rerun(step, actor=actor)
+
+    # What it came to.
+
+    def _look(self) -> None:
+        run = Run.objects.get(pk=self.run_id)
+        played = self.played
+        played.state, played.outcome, played.because = run.state, run.outcome, run.stop_reason
+        played.took = (run.ended_at or self.clock.time) - EPOCH
+        played.top = run.diagnosis.get("top", "")
+        played.confidence = run.diagnosis.get("confidence", 0.0)
+        played.tops = set(DiagnosisSnapshot.objects.filter(run=run).values_list("top", flat=True))
+        played.outputs = run.outputs
+        rules: dict[str, list[tuple[str, str, str]]] = {}
+        for shown in Evidence.objects.filter(run_id=run.pk).order_by("pk"):
+            rules.setdefault(shown.step, []).append((shown.verdict, shown.reason, shown.rule))
+        for row in StepRun.objects.filter(run=run).order_by("position", "item"):
+            seen = Seen(
+                row.state,
+                row.blocked_on,
+                row.verdict,
+                row.proposed_verdict,
+                row.reason,
+                row.attempts,
+                row.started_at is not None,
+                row.result,
+                row.value,
+                rules.get(row.step, []),
+            )
+            played.steps.setdefault(row.step, []).append(seen)
+        done = Effect.objects.filter(step_run__run=run, state="confirmed").order_by("ended_at", "pk")
+        played.effects = list(done.exclude(effect_class__in=HARMLESS).values_list("step_run__step", flat=True))
+        played.told = list(done.filter(effect_class__in=HARMLESS).values_list("step_run__step", flat=True))
+        for request in ApprovalRequest.objects.filter(step_run__run=run).order_by("pk"):
+            played.asked[request.step_run.step] = request.principals
+        for row in StepRun.objects.filter(run=run, kind="manual", params__isnull=False):
+            played.asked[row.step] = (row.params or {}).get("asked", [])

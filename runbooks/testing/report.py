@@ -1,0 +1,137 @@
+"""Playing a whole test file, and what came of it: for the command, the page, the API and our own tests."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common import yaml
+from common.yaml import Document, FileFaults, Finding
+from runbooks import library, schema
+from runbooks.schema import RunbookSpec
+from runbooks.testing import cases, memory
+from runbooks.testing.cases import Tests
+from runbooks.testing.expecting import differences
+from runbooks.testing.playing import Played, play
+
+ENDING = ".test.yaml"
+NO_RUNBOOK = "RT005"
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """One case: whether it passed, and how long playing it took."""
+
+    name: str
+    passed: bool
+    seconds: float
+
+
+@dataclass
+class Report:
+    """What a test file said. `findings` are faults of the file and what did not come as expected."""
+
+    file: str
+    runbook: str = ""
+    cases: list[CaseReport] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether every case was played and came as expected."""
+        return bool(self.cases) and not self.findings
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, as `--json`, the page and the API show it."""
+        return {
+            "file": self.file,
+            "runbook": self.runbook,
+            "passed": self.passed,
+            "seconds": round(self.seconds, 3),
+            "cases": [
+                {"name": case.name, "passed": case.passed, "seconds": round(case.seconds, 3)} for case in self.cases
+            ],
+        }
+
+
+def files(path: Path) -> list[Path]:
+    """The test files that a path means: itself, or those of a folder and of its `tests` folder."""
+    if path.is_file():
+        return [path]
+    return sorted(found for folder in (path, path / "tests") for found in folder.glob(f"*{ENDING}") if found.is_file())
+
+
+def runbook_of(test_file: Path, runbook: str) -> Path | None:
+    """The runbook that a test file is about: beside it, one folder up, else in the shipped library."""
+    folders = (test_file.parent, test_file.parent.parent, library.FOLDER)
+    found = (folder / f"{runbook}{ending}" for folder in folders for ending in (".yaml", ".yml"))
+    return next((path for path in found if path.is_file()), None)
+
+
+def run_file(path: Path) -> Report:
+    """Play a test file on the runbook that it names. Needs a database of `memory.database`."""
+    report = Report(str(path))
+    try:
+        tests, document = cases.read(text_of(path), file=str(path))
+        report.runbook = tests.runbook
+        found = runbook_of(path, tests.runbook)
+        if found is None:
+            line, column = document.position(("runbook",))
+            message = f"There is no runbook `{tests.runbook}` beside this file, one folder up, or in the library."
+            report.findings.append(
+                Finding(str(path), line, column, NO_RUNBOOK, "error", message, "Put the two side by side.")
+            )
+            return report
+        spec = schema.parse(text_of(found), file=str(found))
+    except FileFaults as faults:
+        report.findings += faults.findings
+        return report
+    return run(tests, document, spec)
+
+
+def run(tests: Tests, document: Document, spec: RunbookSpec) -> Report:
+    """Play tests that were read already."""
+    report = Report(document.file, tests.runbook)
+    begun = time.perf_counter()
+    report.findings += cases.check(tests, document, spec)
+    if not report.findings:
+        with _quiet():
+            for index, case in enumerate(tests.cases):
+                started = time.perf_counter()
+                played = play(spec, tests, case)
+                found = differences(document, index, case, played)
+                report.findings += found
+                report.cases.append(CaseReport(case.name, not found, time.perf_counter() - started))
+    report.seconds = time.perf_counter() - begun
+    return report
+
+
+def text_of(path: Path) -> str:
+    """The text of a file. Raises FileFaults, also when it cannot be opened."""
+    try:
+        with path.open("rb") as file:
+            return yaml.decode(file.read(yaml.MAX_BYTES + 1), file=str(path))
+    except OSError as error:
+        raise FileFaults(
+            [Finding(str(path), 1, 1, "RB070", "error", f"The file cannot be read: {error.strerror}.")]
+        ) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the engine logs about stubbed faults is no news."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+__all__ = ["CaseReport", "Played", "Report", "files", "memory", "run", "run_file", "runbook_of"]

@@ -41,7 +41,9 @@ def look_or_ask(run: Run, step: StepRun, effect: Effect, sentence: str, *, now: 
 def in_doubt(run: Run, step: StepRun, effect: Effect, sentence: str, *, now: datetime) -> None:
     """S14: the step keeps its lock and asks a person whether it happened; nothing is sent again by itself."""
     summary = redact(f"We may have done this: {step.name}. {sentence}")
-    if not transitions.move(step, was=("leased",), state="unknown", reason="effect_unknown", summary=summary):
+    if not transitions.move(
+        step, was=("leased",), state="unknown", reason="effect_unknown", summary=summary, lease_until=None
+    ):
         return
     ledger.mark(effect, "unknown", summary=sentence, now=now)
     transitions.event(run, "S14", now=now, state="unknown", step=step, text=redact(sentence))

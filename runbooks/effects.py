@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from common import clock
 from common.errors import DomainError
 from common.faults import crashpoint
+from common.outage import outlasted
 from common.plain import plain
 from common.secrets import redact, redact_json
 from incidents import evidence
@@ -87,6 +88,11 @@ def look_up(run: Run, step: StepRun, definition: Definition, context: Context) -
         except Exception as error:
             log.exception("look-up of %s failed", definition.provider, extra={"run": str(run.uuid), "step": step.step})
             why = f"The other side could not be asked: {type(error).__name__}: {error}"
+    _looked_up(run, step, definition, effect, found, why)
+
+
+@outlasted
+def _looked_up(run: Run, step: StepRun, definition: Definition, effect: Effect, found: bool | None, why: str) -> None:
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
@@ -152,6 +158,7 @@ def _intend(run: Run, step: StepRun, definition: Definition, action: Action[Any]
         return effect
 
 
+@outlasted
 def _confirmed(run: Run, step: StepRun, effect: Effect, applied: Applied) -> None:
     """T4: it happened. The ledger is moved by any worker; the step only by the one whose fence still holds."""
     with transaction.atomic():
@@ -168,6 +175,7 @@ def _confirmed(run: Run, step: StepRun, effect: Effect, applied: Applied) -> Non
             transitions.note(locked, kind="engine", text=f"Late, by a worker given up for lost: {effect.summary}")
 
 
+@outlasted
 def _refused(run: Run, step: StepRun, effect: Effect, sentence: str) -> None:
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
@@ -180,6 +188,7 @@ def _refused(run: Run, step: StepRun, effect: Effect, sentence: str) -> None:
             ledger.end_attempt(step, "late", sentence, now)
 
 
+@outlasted
 def _not_applied(run: Run, step: StepRun, definition: Definition, effect: Effect, sentence: str) -> None:
     """It surely did not happen: the lock is let go, and the next attempt queues for it; else verdict error."""
     with transaction.atomic():
@@ -196,6 +205,7 @@ def _not_applied(run: Run, step: StepRun, definition: Definition, effect: Effect
     _settle(run, step, definition, verdict="error", reason="not_applied", summary=f"Not applied: {sentence}")
 
 
+@outlasted
 def _ambiguous(run: Run, step: StepRun, definition: Definition, effect: Effect, sentence: str) -> None:
     """It may have happened. Repeatable classes are tried again with the same key; the others wait for the truth."""
     sentence = redact(sentence)
@@ -233,6 +243,7 @@ def _sleep(run: Run, step: StepRun, definition: Definition, reason: str, sentenc
         transitions.event(run, "S10", now=now, state="sleeping", step=step, text=redact(sentence))
 
 
+@outlasted
 def _settle(run: Run, step: StepRun, definition: Definition, *, verdict: str, reason: str, summary: str) -> None:
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)

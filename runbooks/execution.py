@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,12 +20,14 @@ from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, DomainError
 from common.faults import crashpoint
+from common.outage import outlasted
 from common.plain import plain
 from common.secrets import redact, redact_json
 from incidents import evidence
 from incidents.models import Evidence
 from runbooks import approvals, doubt, effects, engine, leases, ledger, reading, sealing, transitions
 from runbooks.actions import ACTIONS
+from runbooks.actions.base import Preview
 from runbooks.checks import CHECKS
 from runbooks.checks.base import CheckError, Context, Finding, Pending
 from runbooks.definitions import Definition
@@ -170,6 +173,7 @@ def _check(run: Run, step: StepRun, definition: Definition) -> None:
             _found(run, step, definition, found)
 
 
+@outlasted
 def _found(run: Run, step: StepRun, definition: Definition, finding: Finding) -> None:
     """S9: judge and store a finding, in one transaction with whatever it makes possible."""
     with transaction.atomic():
@@ -177,6 +181,9 @@ def _found(run: Run, step: StepRun, definition: Definition, finding: Finding) ->
         now = clock.now()
         steps = list(locked.steps.all())
         judgement = judge(finding, definition.rules, reading.names(locked, steps, now), now)
+        if finding.observed_at is not None and finding.observed_at > now:
+            ahead = round((finding.observed_at - now).total_seconds())
+            finding = replace(finding, result={**finding.result, "clock_skew": ahead})
         row = keep(locked, step, finding, judgement)
         if not _still_ours(step):
             _late(step, row.pk, now)
@@ -253,6 +260,7 @@ def _end_attempt(
     )
 
 
+@outlasted
 def failed(run: Run, step: StepRun, definition: Definition, error: CheckError) -> None:
     """S10 or S9: another attempt after a pause if any is left, else verdict error with the reason on the evidence."""
     with transaction.atomic():
@@ -289,6 +297,7 @@ def failed(run: Run, step: StepRun, definition: Definition, error: CheckError) -
         engine.move_on(locked, now=now)
 
 
+@outlasted
 def _sleep(run: Run, step: StepRun, definition: Definition, pending: Pending) -> None:
     """The provider is not done: the row sleeps, no worker is held, no attempt is used up."""
     with transaction.atomic():
@@ -333,14 +342,19 @@ def _preview(run: Run, step: StepRun, definition: Definition) -> None:
         log.exception("preview of %s failed", definition.provider, extra={"run": str(run.uuid), "step": step.step})
         failed(run, step, definition, CheckError("crashed", f"{type(error).__name__}: {error}"))
     else:
-        with transaction.atomic():
-            locked = transitions.lock_run(run.pk)
-            now = clock.now()
-            if not _still_ours(step):
-                _late(step, None, now)
-                return
-            _end_attempt(step, now, "done")
-            approvals.ask(locked, StepRun.objects.get(pk=step.pk), definition, preview, now=now)
+        _previewed(run, step, definition, preview)
+
+
+@outlasted
+def _previewed(run: Run, step: StepRun, definition: Definition, preview: Preview) -> None:
+    with transaction.atomic():
+        locked = transitions.lock_run(run.pk)
+        now = clock.now()
+        if not _still_ours(step):
+            _late(step, None, now)
+            return
+        _end_attempt(step, now, "done")
+        approvals.ask(locked, StepRun.objects.get(pk=step.pk), definition, preview, now=now)
 
 
 def _sentence(error: ValidationError) -> str:

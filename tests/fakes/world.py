@@ -24,6 +24,8 @@ class World:
         self.calls: list[str] = []
         self.looked = 0
         self.checks: list[Any] = []
+        # What a check answers each time that was asked with this `to`; others take the next of `checks`.
+        self.says: dict[str, Any] = {}
         self.actions: list[Any] = []
         self.lookups: list[Any] = []
 
@@ -60,7 +62,8 @@ class Ask(Check[WorldParams]):
 
     def run(self, params: WorldParams, context: Context) -> Finding | Pending:
         """The next answer: a finding, "not yet", or a bare value."""
-        answer = self.world.next(self.world.checks, 1.0)
+        answers = [self.world.says[params.to]] if params.to in self.world.says else self.world.checks
+        answer = self.world.next(answers, 1.0)
         return answer if isinstance(answer, Finding | Pending) else Finding(answer, f"The value is {answer}.")
 
 

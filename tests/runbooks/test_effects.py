@@ -1,4 +1,4 @@
-"""The ledger of effects: at most once, whatever dies in between (conformance cases 6, 11, 12, 13 and the classes)."""
+"""The ledger of effects: at most once, whatever dies in between, by class."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from django.db import connection
 from catalog.models import Team
 from common import clock
 from common.errors import Conflict
-from incidents.models import Gate, Incident, Message
+from incidents.models import Gate, Incident
 from runbooks import effects, execution, leases, runs, ticker
-from runbooks.actions.base import Ambiguous, Applied, NotApplied, Refused
+from runbooks.actions.base import Ambiguous, Applied, NotApplied
 from runbooks.checks.base import CheckError
 from runbooks.ledger import key_of
-from runbooks.models import Attempt, Effect, Lock, Run
+from runbooks.models import Effect, Lock, Run
 from tests.factories import make_actor
 from tests.factories_runbooks import approve, make_runbook, pump, start, states, step
 from tests.fakes.world import Killed, World
@@ -51,38 +51,6 @@ def ledger() -> list[tuple[str, int]]:
     return list(Effect.objects.order_by("pk").values_list("state", "times_sent"))
 
 
-@pytest.mark.parametrize("effect", ["set", "keyed", "notify"])
-def test_it_repeats_after_a_kill_with_the_same_key(
-    team: Team, incident: Incident, world: World, moved_clock: Any, effect: str
-) -> None:
-    world.actions = [Killed()]
-    run = acting(team, incident, effect)
-    killed(run)
-    assert ledger() == [("sent", 1)]
-    moved_clock.forward(seconds=61)
-    pump()
-    assert list(world.effects.values()) == [2]
-    assert ledger() == [("confirmed", 2)]
-    assert states(run)["act"] == "pass"
-    outcomes = Attempt.objects.filter(step_run__step="act").order_by("fence").values_list("outcome", flat=True)
-    assert list(outcomes) == ["lost", "done"]
-
-
-def test_it_never_sends_once_twice_by_itself(team: Team, incident: Incident, world: World, moved_clock: Any) -> None:
-    world.actions = [Killed()]
-    run = acting(team, incident, "once", "approval: {from: [role:oncall]}\n      risk: high")
-    pump()
-    approve(run, "act", make_actor(team))
-    killed(run)
-    for _ in range(48):
-        moved_clock.forward(hours=1)
-        pump()
-    assert len(world.calls) == 1
-    assert states(run)["act"] == "unknown"
-    assert Lock.objects.get().name == "service:rag-chat"
-    assert Message.objects.filter(kind="waits_for_you", subject__contains="switch it?").exists()
-
-
 @pytest.fixture
 def doubted(team: Team, incident: Incident, world: World, moved_clock: Any) -> Run:
     """A run whose action of class once was sent by a worker that died."""
@@ -94,41 +62,6 @@ def doubted(team: Team, incident: Incident, world: World, moved_clock: Any) -> R
     moved_clock.forward(seconds=61)
     pump()
     return run
-
-
-def test_it_passes_when_a_person_says_that_it_happened(team: Team, world: World, doubted: Run) -> None:
-    runs.answer(step(doubted, "act"), actor=make_actor(team), decision="happened")
-    pump()
-    assert states(doubted) == {"act": "pass", "look": "pass"}
-    assert ledger() == [("confirmed", 1)]
-    assert not Lock.objects.exists()
-    assert Attempt.objects.filter(step_run__step="act", outcome="lost").count() == 1
-
-
-def test_it_is_asked_anew_when_a_person_says_that_it_did_not_happen(team: Team, world: World, doubted: Run) -> None:
-    runs.answer(step(doubted, "act"), actor=make_actor(team), decision="did_not_happen")
-    assert not Lock.objects.exists()
-    pump()
-    assert states(doubted)["act"] == "blocked approval"
-    approve(doubted, "act", make_actor(team))
-    pump()
-    assert ledger() == [("not_applied", 1), ("confirmed", 1)]
-    assert len(set(world.calls)) == 2
-    assert states(doubted)["act"] == "pass"
-
-
-def test_it_becomes_an_open_question_when_nobody_says_until_the_deadline(
-    team: Team, incident: Incident, world: World, doubted: Run, moved_clock: Any
-) -> None:
-    moved_clock.forward(hours=73)
-    pump()
-    doubted.refresh_from_db()
-    assert doubted.state == "expired"
-    assert (step(doubted, "act").verdict, step(doubted, "act").reason) == ("error", "effect_unknown")
-    assert ledger() == [("unknown", 1)]
-    gate = Gate.objects.get(incident=incident)
-    assert (gate.blocks, gate.title.startswith("Did this happen?")) == ("resolve", True)
-    assert len(world.calls) == 1
 
 
 def test_it_is_cleared_by_a_late_answer(team: Team, incident: Incident, world: World, doubted: Run) -> None:
@@ -188,31 +121,6 @@ def test_it_stays_in_doubt_after_a_clear_no_to_a_later_try(
     assert states(run)["act"] == "unknown"
     assert ledger() == [("unknown", 3)]
     assert Lock.objects.exists()
-
-
-def test_it_stops_the_run_when_the_other_side_refuses(team: Team, incident: Incident, world: World) -> None:
-    world.actions, world.checks = [Refused("Not allowed.")], [9.0]
-    run = acting(team, incident, "set")
-    pump()
-    run.refresh_from_db()
-    assert states(run) == {"act": "fail", "look": "cancelled"}
-    assert (run.state, run.outcome, ledger()) == ("finished", "aborted", [("refused", 1)])
-
-
-def test_it_takes_no_verdict_from_a_zombie_but_its_effect_counts(
-    team: Team, incident: Incident, world: World, moved_clock: Any
-) -> None:
-    world.actions = [Killed(), Refused("No.")]
-    run = acting(team, incident, "set")
-    killed(run)
-    zombie = step(run, "act")
-    moved_clock.forward(seconds=61)
-    pump()
-    assert states(run)["act"] == "fail"
-    effects._confirmed(run, zombie, Effect.objects.get(), Applied("Switched to b."))
-    assert states(run)["act"] == "fail"
-    assert Effect.objects.get().state == "confirmed"
-    assert Attempt.objects.get(fence=zombie.fence, step_run=zombie).outcome == "late"
 
 
 def test_it_sends_nothing_without_the_lease(team: Team, incident: Incident, world: World, moved_clock: Any) -> None:

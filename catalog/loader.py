@@ -35,7 +35,7 @@ class _File:
     owner: User | None = None
     findings: list[Finding] = field(default_factory=list)
 
-    def fault(self, path: tuple[str | int, ...], code: str, message: str, fix: str = "") -> None:
+    def fault(self, path: tuple[str | int, ...], code: str, message: str, fix: str) -> None:
         """Note what is wrong with the value at that path."""
         line, column = self.document.position(path)
         self.findings.append(Finding(self.document.file, line, column, code, "error", message, fix))
@@ -139,7 +139,8 @@ def _faults(document: Document, error: ValidationError) -> list[Finding]:
             continue
         line, column = document.position(path)
         message = f"`{'.'.join(map(str, path)) or 'The file'}`: {item['msg'].removeprefix('Value error, ')}."
-        found.append(Finding(document.file, line, column, "SV003", "error", message))
+        fix = "See what it may hold in the guide, under Services."
+        found.append(Finding(document.file, line, column, "SV003", "error", message, fix))
     return found
 
 

@@ -63,15 +63,14 @@ class Finding:
     code: str
     severity: Severity
     message: str
-    fix: str = ""
+    fix: str
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` and the API show it."""
         return asdict(self)
 
     def __str__(self) -> str:
-        fix = f" {self.fix}" if self.fix else ""
-        return f"{self.file}:{self.line}:{self.column}: {self.code} {self.message}{fix}"
+        return f"{self.file}:{self.line}:{self.column}: {self.code} {self.message} {self.fix}"
 
 
 class FileFaults(Invalid):
@@ -154,7 +153,7 @@ def nearest(name: str, known: list[str]) -> str:
     near = get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
         return f'Did you mean "{near[0]}"?'
-    return f"Known here: {', '.join(sorted(known))}." if known else ""
+    return f"Known here: {', '.join(sorted(known))}." if known else "There is nothing of that kind here."
 
 
 def scalar(text: str) -> str | int | float | bool | None:
@@ -184,9 +183,7 @@ def _faults_of_text(text: str, file: str) -> list[Finding]:
     if bad:
         line = text.count("\n", 0, bad.start()) + 1
         column = bad.start() - text.rfind("\n", 0, bad.start())
-        name = {"\ufeff": "a byte-order mark", "\0": "a NUL character"}.get(
-            bad[0], f"the character U+{ord(bad[0]):04X}"
-        )
+        name = _INVISIBLE.get(bad[0], f"the character U+{ord(bad[0]):04X}")
         return [Finding(file, line, column, "RB081", "error", f"There is {name} in the file.", "Delete it.")]
     lines = text.splitlines()
     if len(lines) > MAX_LINES:

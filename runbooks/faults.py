@@ -63,9 +63,9 @@ _CODES: dict[tuple[str, str], str] = {
 }
 _WANTED: dict[str, tuple[str, str]] = {
     "string_type": ("must be text", "Put it in quotes."),
-    "int_type": ("must be a whole number", ""),
-    "int_from_float": ("must be a whole number", ""),
-    "float_type": ("must be a number", ""),
+    "int_type": ("must be a whole number", "Write digits, without quotes."),
+    "int_from_float": ("must be a whole number", "Write it without a fraction."),
+    "float_type": ("must be a number", "Write digits, without quotes."),
     "bool_type": ("must be true or false", "YAML 1.2 knows only `true` and `false`."),
     "list_type": ("must be a list", "Write `- item` lines, or `[a, b]`."),
     "dict_type": ("must be a map", "Write `name: value` lines, or `{name: value}`."),
@@ -164,15 +164,16 @@ def _wrong(error: ErrorDetails, name: str, code: str) -> tuple[str, str, str]:
             return f"`{name}` must name a person, role or team, not {_quoted(error['input'])}.", _PRINCIPAL_FIX, code
         return f"{_quoted(error['input'])} is not a good `{name}`.", _ID_FIX, code
     limits = {
-        "string_too_long": f"has more than {context.get('max_length')} characters",
-        "string_too_short": "is empty",
-        "too_long": f"has more than {context.get('max_length')} parts",
-        "too_short": "is empty",
-        "greater_than": f"must be more than {context.get('gt')}",
-        "greater_than_equal": f"must be at least {_amount(name, context.get('ge'))}",
-        "less_than_equal": f"must be at most {_amount(name, context.get('le'))}",
+        "string_too_long": (f"has more than {context.get('max_length')} characters", "Shorten it."),
+        "string_too_short": ("is empty", "Write something, or leave the field out."),
+        "too_long": (f"has more than {context.get('max_length')} parts", "Leave some out."),
+        "too_short": ("is empty", "Write at least one part, or leave the field out."),
+        "greater_than": (f"must be more than {context.get('gt')}", "Write a larger number."),
+        "greater_than_equal": (f"must be at least {_amount(name, context.get('ge'))}", "Write a larger number."),
+        "less_than_equal": (f"must be at most {_amount(name, context.get('le'))}", "Write a smaller number."),
     }
-    return f"`{name}` {limits.get(kind, error['msg'])}.", "", code
+    said, fix = limits.get(kind, (error["msg"], "The guide says what may stand here."))
+    return f"`{name}` {said}.", fix, code
 
 
 _PRINCIPAL_FIX = "Write user:name, role:group or team:name."

@@ -25,6 +25,11 @@ RUN_NAMES = frozenset({"inputs", "steps", "run", "incident", "alert", "diagnosis
 
 # What rows and pages hold in place of a sensitive value.
 HIDDEN = "•••"
+# What stands under `alert` (runbooks/reading.py makes it).
+ALERT_PARTS = (
+    "status", "severity", "title", "description", "service", "environment", "labels", "links", "starts_at", "ends_at",
+    "dedup_key", "source",
+)  # fmt: skip
 
 _UNITS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
 _DURATION = re.compile(r"(?:[0-9]{1,7}[smhd])+")

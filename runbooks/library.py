@@ -64,7 +64,8 @@ def _load(folder: Path, *, team: Team | None, source: str) -> Loaded:
         except FileFaults as faults:
             loaded.findings += faults.findings
         except (DomainError, OSError) as error:
-            loaded.findings.append(Finding(path.name, 1, 1, "RB002", "error", str(error)))
+            fix = error.fix if isinstance(error, DomainError) else ""
+            loaded.findings.append(Finding(path.name, 1, 1, "RB002", "error", str(error), fix or "Look at the file."))
     return loaded
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from common import expressions
 from common.expressions import Expression, ExpressionError, Text
 from common.yaml import Document, Finding, Path, Severity, nearest
-from runbooks.fields import DAY, MINUTE, PHASES, RUN_NAMES, Authored, Input, texts_in, written
+from runbooks.fields import ALERT_PARTS, DAY, HOUR, MINUTE, PHASES, RUN_NAMES, Authored, Input, texts_in, written
 from runbooks.inputs import pattern, read_value
 from runbooks.lint_providers import Actions, Checks, provider_findings, verification_findings
 from runbooks.lint_sensitive import sensitive_findings
@@ -20,15 +20,20 @@ Place = tuple[Path, Step]
 # What stands under the names of an expression; a name that is not here may hold anything.
 PARTS_OF_STEP = {"verdict", "value", "result", "reason", "items"}
 PARTS: dict[str, set[str]] = {
+    "alert": set(ALERT_PARTS),
+    "service": {"slug", "title", "tier"},
     "run": {"id", "started_at", "phase", "outcome"},
     "incident": {"key", "title", "severity", "started_at", "onset"},
     "diagnosis": {"top", "confidence", "ranked"},
     "sample": {"k", "n"},
 }
 LONGEST_WAIT, LONGEST_WATCH = 7 * DAY, 13 * DAY
+LONGEST_APPROVAL, LONGEST_BACKOFF = 7 * DAY, HOUR
 MOST_SAMPLES = 2_000
 # A run must outlive its watches by this much, so that their verdict is still heard.
 AFTER_WATCH = 10 * MINUTE
+# What to do about an expression whose own error does not say it.
+_WHAT_MAY_STAND = "The guide lists what may be written, under Expressions."
 # Codes of expressions that have their own; the rest are RB057.
 _FIELD_CODES = {"if": "RB035", "foreach": "RB036"}
 # `inputs.name`, `inputs['name']`; nothing after it means that any of them may be used.
@@ -56,7 +61,7 @@ class Linter:
         self.all_ids = [step_id for _, _, step_id in self.all_steps]
 
     def note(
-        self, path: Path, code: str, message: str, fix: str = "", *, severity: Severity = "error", at_key: bool = False
+        self, path: Path, code: str, message: str, fix: str, *, severity: Severity = "error", at_key: bool = False
     ) -> None:
         """Add a finding at that path."""
         line, column = self.document.key_position(path) if at_key else self.document.position(path)
@@ -110,9 +115,16 @@ class Linter:
     def _inputs(self) -> None:
         for name, definition in self.spec.inputs.items():
             self._input(("inputs", name), definition)
-            if definition.from_ and not definition.from_.startswith("alert."):
-                message = f"`from` reads the alert, so `{definition.from_}` leads nowhere."
-                self.note(("inputs", name, "from"), "RB015", message, "Start with `alert.`, e.g. alert.labels.service.")
+            if definition.from_ is not None:
+                self._from(("inputs", name, "from"), definition.from_.split("."))
+
+    def _from(self, path: Path, parts: list[str]) -> None:
+        if parts[0] != "alert" or len(parts) < 2 or not all(parts):
+            message = f"`from` reads the alert, so `{'.'.join(parts)}` leads nowhere."
+            self.note(path, "RB015", message, "Start with `alert.`, e.g. alert.labels.service.")
+        elif parts[1] not in ALERT_PARTS:
+            message = f"An alert has no part `{parts[1]}`."
+            self.note(path, "RB015", message, nearest(parts[1], list(ALERT_PARTS)))
 
     def _input(self, path: Path, definition: Input) -> None:
         if definition.pattern is not None:
@@ -128,7 +140,8 @@ class Linter:
         if definition.min is not None and definition.max is not None and definition.min > definition.max:
             self.note((*path, "min"), "RB014", "`min` is more than `max`.", "Swap them.")
         elif definition.type in ("boolean", "datetime") and (definition.min, definition.max) != (None, None):
-            self.note(path, "RB014", f"A {definition.type} has no `min` or `max`.", "Remove it.")
+            at = "max" if definition.min is None else "min"
+            self.note((*path, at), "RB014", f"A {definition.type} has no `min` or `max`.", "Remove it.")
         for index, value in enumerate(definition.enum or []):
             self._value((*path, "enum", index), definition.model_copy(update={"enum": None}), value)
         if definition.default is not None:
@@ -181,6 +194,9 @@ class Linter:
         if step.timeout is not None and not 1 <= step.timeout <= step.longest_timeout:
             limit = written(step.longest_timeout)
             self.note((*path, "timeout"), "RB037", f"A {step.kind} step has at most {limit}.", f"Write 1s to {limit}.")
+        if not step.backoff.delay <= step.backoff.max <= LONGEST_BACKOFF:
+            message = f"The pause grows from `delay` to `max`, which is at most {written(LONGEST_BACKOFF)}."
+            self.note((*path, "backoff"), "RB038", message, "Write e.g. `{delay: 2s, factor: 2, max: 30s}`.")
         if step.foreach is not None and (
             isinstance(step, ManualStep | WaitStep) or (isinstance(step, CheckStep) and step.watch)
         ):
@@ -259,6 +275,9 @@ class Linter:
                 self.note((*at, "from"), "RB048", "Nobody is asked: `from` is empty.", "Write `from: [role:oncall]`.")
             for index, principal in enumerate(step.approval.from_):
                 self._principal((*at, "from", index), principal)
+            if not 1 <= step.approval.timeout <= LONGEST_APPROVAL:
+                limit = written(LONGEST_APPROVAL)
+                self.note((*at, "timeout"), "RB048", f"People have at most {limit}.", f"Write 1s to {limit}.")
             self._escalation((*at, "escalate"), step, step.approval.timeout)
         plain = {
             earlier.id
@@ -302,7 +321,7 @@ class Linter:
             self._names(path, found.names_used, before, code)
             return found
         except ExpressionError as error:
-            self.note(path, code, error.sentence, error.fix)
+            self.note(path, code, error.sentence, error.fix or _WHAT_MAY_STAND)
             return None
 
     def _text(
@@ -313,7 +332,7 @@ class Linter:
             self._names(path, found.names_used, before, code)
             return found
         except ExpressionError as error:
-            self.note(path, code, error.sentence, error.fix)
+            self.note(path, code, error.sentence, error.fix or _WHAT_MAY_STAND)
             return None
 
     def _names(self, path: Path, used: list[tuple[str, ...]], before: Path | None, code: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from common import expressions
 from common.expressions import ExpressionError
@@ -21,8 +21,10 @@ Actions = Mapping[str, Action[Any]]
 # Classes that can be taken back without asking, because sending twice is the same as once.
 UNDOABLE = ("set", "keyed")
 # Names in expressions whose values nobody outside chose.
-_SAFE_NAMES = ("service", "now")
+_SAFE_NAMES = ("now",)
 _SAFE_PATHS = {
+    ("service", "slug"),
+    ("service", "tier"),
     ("incident", "key"),
     ("incident", "started_at"),
     ("incident", "onset"),
@@ -63,9 +65,17 @@ class _Provider:
         self.document, self.path, self.inputs, self.names = document, path, inputs, names
 
     def _at(
-        self, field: tuple[str | int, ...], code: str, message: str, fix: str, severity: Severity = "error"
+        self,
+        field: tuple[str | int, ...],
+        code: str,
+        message: str,
+        fix: str,
+        severity: Severity = "error",
+        *,
+        at_key: bool = False,
     ) -> Finding:
-        line, column = self.document.position((*self.path, *field))
+        path = (*self.path, *field)
+        line, column = self.document.key_position(path) if at_key else self.document.position(path)
         return Finding(self.document.file, line, column, code, severity, message, fix)
 
     def check(self, step: CheckStep, checks: Checks, actions: Actions) -> Iterator[Finding]:
@@ -86,7 +96,7 @@ class _Provider:
         if step.max_age is not None and not provider.gives_age:
             message = f"`{step.check}` reports no time of observation."
             yield self._at(("max_age",), "RB044", message, "Remove `max_age`.")
-        yield from self._params(("with",), step.with_, provider.params, step.check, at_provider="check")
+        yield from self._params(("with",), step.with_, provider, at_provider="check")
 
     def action(self, step: ActionStep, checks: Checks, actions: Actions) -> Iterator[Finding]:
         provider = actions.get(step.action)
@@ -109,7 +119,7 @@ class _Provider:
             yield self._at(("attempts",), "RB038", message, "Write `attempts: 1`.")
         yield from self._risk(step, provider)
         yield from self._way_back(step, provider, actions)
-        yield from self._params(("with",), step.with_, provider.params, step.action, at_provider="action")
+        yield from self._params(("with",), step.with_, provider, at_provider="action")
 
     def _risk(self, step: ActionStep, provider: Action[Any]) -> Iterator[Finding]:
         if step.risk is not None and RISKS.index(step.risk) < RISKS.index(provider.risk):
@@ -142,14 +152,15 @@ class _Provider:
                 f"`{step.undo.action}` is of class {undo.effect_class}; only set and keyed are undone without asking."
             )
             yield self._at(at, "RB051", message, "Write `auto: false`.")
-        yield from self._params(("undo", "with"), step.undo.with_, undo.params, step.undo.action, at_provider="undo")
+        yield from self._params(("undo", "with"), step.undo.with_, undo, at_provider="undo")
 
     # Parameters.
 
     def _params(
-        self, field: tuple[str, ...], given: dict[str, Any], model: type[BaseModel], name: str, *, at_provider: str
+        self, field: tuple[str, ...], given: dict[str, Any], provider: Check[Any] | Action[Any], *, at_provider: str
     ) -> Iterator[Finding]:
         """RB042 for what the provider's own model refuses; what is only known at run time is taken as given."""
+        model, name = provider.params, provider.name
         open_fields = {key for key, value in given.items() if _is_open(value)}
         try:
             model.model_validate(deepcopy(given))
@@ -159,14 +170,14 @@ class _Provider:
                 key = str(where[0]) if where else ""
                 if fault["type"] == "extra_forbidden":
                     fix = nearest(key, list(model.model_fields))
-                    yield self._at((*field, key), "RB042", f"`{name}` has no parameter `{key}`.", fix)
+                    yield self._at((*field, key), "RB042", f"`{name}` has no parameter `{key}`.", fix, at_key=True)
                 elif fault["type"] == "missing":
                     place = field if given else (at_provider if at_provider != "undo" else "undo",)
                     message = f"`{name}` needs the parameter `{key}`."
                     yield self._at(place, "RB042", message, f"Add `{key}: …` under `with`.")
                 elif key not in open_fields and (where or not open_fields):
                     message = f"`{name}`: {'`' + key + '`: ' if key else ''}{_plain(fault['msg'])}."
-                    yield self._at((*field, *where), "RB042", message, "")
+                    yield self._at((*field, *where), "RB042", message, _example(provider, key))
         for key, value in given.items():
             known = model.model_fields.get(key)
             extra = known.json_schema_extra if known is not None else None
@@ -209,6 +220,13 @@ class _Provider:
 def _is_open(value: Any) -> bool:
     """Whether the value is only known at run time: it holds an expression or a secret."""
     return is_secret(value) or any("{{" in text for _, text in texts_in(value, ()))
+
+
+def _example(provider: Check[Any] | Action[Any], key: str) -> str:
+    """What to write instead: the parameter as the provider's own example has it, else where it is described."""
+    if key in provider.example:
+        return f"For example `{key}: {provider.example[key]}`."
+    return f"The guide says what `{provider.name}` takes."
 
 
 def _plain(message: str) -> str:

@@ -24,7 +24,7 @@ CHAPTERS: list[tuple[str, tuple[str, ...]]] = [
     ("The days after", ("postmortems",)),
     ("Who may what", ("roles",)),
     ("Keep it running", ("how-it-runs", "operate", "settings")),
-    ("Look up", ("alerts", "runbook-language", "engine", "api")),
+    ("Look up", ("alerts", "runbook-language", "runbook-errors", "engine", "api")),
 ]
 _LINK = re.compile(r"\]\((?!https?:|mailto:|/|#)([^)\s]+)\)")
 

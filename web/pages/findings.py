@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django import forms
 from django.http import JsonResponse
+from django.urls import reverse
 
 from common.yaml import Finding
 
@@ -34,6 +35,11 @@ class Findings:
         """The first of them."""
         return self.rows[:MOST]
 
+    @staticmethod
+    def guide(code: str) -> str:
+        """Where the guide says what a code means; empty for codes that only carry their sentence."""
+        return f"{reverse('guide_page', args=['runbook-errors'])}#{code.lower()}" if code.startswith("RB") else ""
+
     def answer(self) -> JsonResponse:
         """For the editor: places count from 1."""
         response = JsonResponse(
@@ -45,6 +51,7 @@ class Findings:
                         "line": row.line,
                         "column": row.column,
                         "code": row.code,
+                        "guide": self.guide(row.code),
                         "severity": row.severity,
                         "message": row.message,
                         "fix": row.fix,

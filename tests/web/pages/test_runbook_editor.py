@@ -144,3 +144,13 @@ def test_every_shipped_runbook_can_be_read_in_words(client: Client, author: User
         page = client.get(f"/runbooks/{shipped.slug}").content.decode()
         assert page.count('class="phase-head"') == 5, shipped.slug
         assert "does not know" not in page
+
+
+def test_a_finding_leads_to_its_paragraph_of_the_guide(client: Client, book: Runbook) -> None:
+    faulty = BOOK.replace("role:oncall\n", "role:nobody\n", 1)
+    address, _, anchor = (
+        client.post("/runbooks/mine/lint", {"text": faulty}).json()["findings"][0]["guide"].partition("#")
+    )
+    page = client.post("/runbooks/mine/edit", {"text": faulty, "note": "", "check": "1"}).content.decode()
+    assert f'href="{address}#{anchor}"' in page
+    assert f'id="{anchor}"' in client.get(address).content.decode()

@@ -138,7 +138,9 @@
     const link = item.querySelector("a");
     link.textContent = `line ${finding.line}, column ${finding.column}`;
     link.dataset.goto = `${finding.line}:${finding.column}`;
-    item.querySelector(".mono").textContent = finding.code;
+    const code = item.querySelector("[data-code]");
+    code.textContent = finding.code;
+    if (finding.guide) { code.href = finding.guide; code.title = `What ${finding.code} means`; }
     item.querySelector("[data-message]").textContent = finding.message;
     item.querySelector("[data-fix]").textContent = finding.fix;
     return item;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Any
@@ -84,6 +85,12 @@ def check(connection: Connection) -> Connection:
     connection.health = redact(health.line)[:300]
     connection.save(update_fields=["checked_at", "healthy", "health"])
     return connection
+
+
+def fingerprint(connection: Connection) -> str:
+    """Twelve letters that change when the connection leads elsewhere: its kind or settings, not its credentials."""
+    packed = json.dumps([connection.connector, connection.config], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(packed.encode()).hexdigest()[:12]
 
 
 def has_secrets(connection: Connection) -> bool:

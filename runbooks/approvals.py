@@ -17,7 +17,6 @@ from catalog.models import User
 from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Forbidden, Invalid
-from common.plain import plain
 from common.secrets import redact_json
 from incidents import evidence, lifecycle, notices
 from incidents.models import Alert
@@ -35,15 +34,7 @@ def ask(
     assert approval is not None
     new_fact = (new_fact or step.pending_note or _resolved_since(run))[:300]
     due = now + timedelta(seconds=approval.timeout)
-    shown = redact_json(
-        {
-            "sentence": preview.sentence,
-            "before": plain(preview.before),
-            "after": plain(preview.after),
-            "lines": [list(line) for line in preview.lines],
-            "warnings": preview.warnings,
-        }
-    )
+    shown = redact_json(preview.shown())
     sentence = shown["sentence"]
     if not transitions.move(
         step,

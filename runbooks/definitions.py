@@ -40,6 +40,7 @@ class Definition:
         self.looks = (step.looks or 1) if isinstance(step, CheckStep) else 1
         self.fields: dict[str, Input] = step.fields if isinstance(step, ManualStep) else {}
         self.approval: Approval | None = step.approval if isinstance(step, ActionStep) else None
+        self.recheck: list[str] = step.recheck if isinstance(step, ActionStep) else []
         levels = self.approval.escalate if self.approval else step.escalate if isinstance(step, ManualStep) else []
         self.escalations = sorted(levels, key=lambda level: level.after)
         self.wait_seconds = step.wait if isinstance(step, WaitStep) else 0

@@ -1,8 +1,9 @@
 """Changing the world once: carrying out an action under its lock (docs/guide/engine.md, effects).
 
-T1 claim · T2 the intent is committed · T3 marked sent, then the call · T4 confirmed or refused, and the step settled.
-A crash between T3 and T4 is met by the effect class: `set`, `keyed`, `notify` and `read` are repeated with the same
-key; `probe` looks first; `once` waits for a person and is never sent again by itself.
+T1 claimed, and looked at again whether all still holds · T2 the intent is committed · T3 marked sent, then the call ·
+T4 confirmed or refused, and the step settled. A crash between T3 and T4 is met by the effect class: `set`, `keyed`,
+`notify` and `read` are repeated with the same key; `probe` looks first; `once` waits for a person and is never sent
+again by itself.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from common.outage import outlasted
 from common.plain import plain
 from common.secrets import redact, redact_json
 from incidents import evidence
-from runbooks import doubt, engine, leases, ledger, locks, sealing, transitions
+from runbooks import doubt, engine, leases, ledger, locks, rechecking, sealing, transitions
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Action, Ambiguous, Applied, NotApplied, Refused
-from runbooks.checks.base import CheckError, Context
+from runbooks.checks.base import CheckError, Context, Pending
 from runbooks.definitions import Definition
 from runbooks.models import Effect, Run, StepRun
 from runbooks.planning import is_winding_down
@@ -44,6 +45,8 @@ def carry_out(run: Run, step: StepRun, definition: Definition, held: leases.Held
     except CheckError as error:
         _settle(run, step, definition, verdict="error", reason=error.reason, summary=str(error))
         return
+    if not _still_holds(run, step, definition, action, context):
+        return
     effect = _intend(run, step, definition, action)
     if effect is None:
         return
@@ -61,7 +64,7 @@ def carry_out(run: Run, step: StepRun, definition: Definition, held: leases.Held
         if doubted:
             _ambiguous(run, step, definition, effect, f"{error} An earlier try may have done it.")
         else:
-            _not_applied(run, step, definition, effect, str(error))
+            _not_applied(run, step, definition, str(error), effect)
     except Ambiguous as error:
         _ambiguous(run, step, definition, effect, str(error))
     except Exception as error:
@@ -70,6 +73,74 @@ def carry_out(run: Run, step: StepRun, definition: Definition, held: leases.Held
     else:
         crashpoint("K4")
         _confirmed(run, step, effect, applied)
+
+
+def _still_holds(run: Run, step: StepRun, definition: Definition, action: Action[Any], context: Context) -> bool:
+    """T1: whether everything is as it was when it was decided; else the step is settled or put off, nothing sent.
+
+    Not asked for an effect that may have happened: its own traces would be found, and it is repeated as approved.
+    """
+    before = ledger.effect_of(step)
+    if before is not None and before.state not in ("intended", "not_applied"):
+        return True
+    unread = "What it would change cannot be read"
+    try:
+        found = rechecking.look(run, step, definition, action, context)
+    except (CheckError, DomainError) as error:
+        if isinstance(error, CheckError) and not error.permanent:
+            _not_applied(run, step, definition, f"{unread}: {error}")
+        else:
+            _stale(run, step, f"Nothing was sent. {unread} any more: {error}")
+        return False
+    except Exception as error:
+        log.exception("reading %s again failed", definition.provider, extra={"run": str(run.uuid), "step": step.step})
+        _not_applied(run, step, definition, f"{unread}: {type(error).__name__}: {error}")
+        return False
+    if isinstance(found, Pending):
+        return _put_off(run, step, definition, found)
+    if found.stale:
+        _stale(run, step, f"Nothing was sent, because the facts have changed. {' '.join(found.stale)}")
+        return False
+    return True
+
+
+def _stale(run: Run, step: StepRun, sentence: str) -> None:
+    """What was decided rests on facts that hold no more: a person says what to do (case 9)."""
+    with transaction.atomic():
+        locked = transitions.lock_run(run.pk)
+        now = clock.now()
+        fresh = _still_held(step, sentence, now, outcome="done")
+        if fresh is None:
+            return
+        engine.settle(
+            locked,
+            fresh,
+            was=("leased",),
+            verdict="inconclusive",
+            reason="stale_evidence",
+            summary=redact(sentence),
+            now=now,
+        )
+        engine.move_on(locked, now=now)
+
+
+def _put_off(run: Run, step: StepRun, definition: Definition, pending: Pending) -> bool:
+    """A check that is asked again is not done yet: the row sleeps without lock or worker, and no attempt is used up."""
+    with transaction.atomic():
+        locked = transitions.lock_run(run.pk)
+        now = clock.now()
+        fresh = StepRun.objects.filter(pk=step.pk, fence=step.fence, state="leased").first()
+        in_time = fresh is None or fresh.t0 is None or now <= fresh.t0 + timedelta(seconds=definition.timeout)
+        if fresh is not None and in_time:
+            ledger.end_attempt(step, "pending", "", now)
+            locks.release(fresh)
+            due = now + timedelta(seconds=pending.poll_after)
+            changes = {"due_at": due, "lease_until": None, "attempts": max(0, fresh.attempts - 1)}
+            transitions.move(fresh, was=("leased",), state="sleeping", pending_note=pending.note[:300], **changes)
+            transitions.event(locked, "S10", now=now, state="sleeping", step=fresh, text=pending.note)
+    if not in_time:
+        _stale(run, step, f"Nothing was sent: a check gave no answer within {definition.timeout} s. {pending.note}")
+    return False
 
 
 def look_up(run: Run, step: StepRun, definition: Definition, context: Context) -> None:
@@ -189,12 +260,13 @@ def _refused(run: Run, step: StepRun, effect: Effect, sentence: str) -> None:
 
 
 @outlasted
-def _not_applied(run: Run, step: StepRun, definition: Definition, effect: Effect, sentence: str) -> None:
+def _not_applied(run: Run, step: StepRun, definition: Definition, sentence: str, effect: Effect | None = None) -> None:
     """It surely did not happen: the lock is let go, and the next attempt queues for it; else verdict error."""
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        ledger.mark(effect, "not_applied", summary=sentence, now=now)
+        if effect is not None:
+            ledger.mark(effect, "not_applied", summary=sentence, now=now)
         fresh = _still_held(step, sentence, now)
         if fresh is None:
             return
@@ -227,11 +299,11 @@ def _ambiguous(run: Run, step: StepRun, definition: Definition, effect: Effect, 
     _settle(run, step, definition, verdict="error", reason="effect_unknown", summary=sentence)
 
 
-def _still_held(step: StepRun, sentence: str, now: datetime) -> StepRun | None:
+def _still_held(step: StepRun, sentence: str, now: datetime, outcome: str = "error") -> StepRun | None:
     """The step, if this worker's fence holds; its attempt has ended without a result either way."""
     fresh = StepRun.objects.get(pk=step.pk)
     ours = fresh.fence == step.fence and fresh.state == "leased"
-    ledger.end_attempt(step, "error" if ours else "late", sentence, now)
+    ledger.end_attempt(step, outcome if ours else "late", sentence, now)
     return fresh if ours else None
 
 

@@ -23,14 +23,13 @@ from common.faults import crashpoint
 from common.outage import outlasted
 from common.plain import plain
 from common.secrets import redact, redact_json
-from incidents import evidence
-from incidents.models import Evidence
 from runbooks import approvals, doubt, effects, engine, leases, ledger, reading, sealing, transitions
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Preview
 from runbooks.checks import CHECKS
 from runbooks.checks.base import CheckError, Context, Finding, Pending
 from runbooks.definitions import Definition
+from runbooks.keeping import keep
 from runbooks.models import Attempt, Run, StepRun
 from runbooks.verdicts import Judgement, judge
 
@@ -210,35 +209,6 @@ def _found(run: Run, step: StepRun, definition: Definition, finding: Finding) ->
 def _small(result: dict[str, Any]) -> dict[str, Any]:
     """The part of a result that expressions read: series stay in the evidence."""
     return {key: value for key, value in plain(redact_json(result)).items() if key != "series"}
-
-
-def keep(run: Run, step: StepRun, finding: Finding, judgement: Judgement, kind: str = "check") -> Evidence:
-    """Store a finding as evidence of the run's incident."""
-    check = CHECKS.get(step.provider) if step.provider in CHECKS else None
-    return evidence.store(
-        incident_id=run.incident_id,
-        kind=kind,
-        summary=finding.summary,
-        run_id=run.pk,
-        step=step.step,
-        attempt=step.attempts,
-        provider=step.provider,
-        provider_version=check.version if check else "",
-        verdict=judgement.verdict,
-        reason=judgement.reason,
-        rule=judgement.rule,
-        threshold=finding.threshold,
-        query=finding.query,
-        window_from=finding.window_from,
-        window_to=finding.window_to,
-        value=finding.value,
-        unit=finding.unit,
-        samples=finding.samples,
-        observed_at=finding.observed_at,
-        source=finding.source,
-        params=step.params or {},
-        result=finding.result,
-    )
 
 
 def _still_ours(step: StepRun) -> bool:

@@ -48,7 +48,8 @@ def is_approved(run: Run, step: StepRun) -> bool:
 
 def approval_digest(run: Run, step: StepRun, preview: dict[str, Any], new_fact: str) -> str:
     """What an approval is bound to: revision, step, item, parameters, generation, the change shown, and new facts."""
-    shown = [preview.get(part) for part in ("sentence", "before", "after")]
+    # A request of a release that kept no `bound` stays what was approved.
+    shown = [preview.get(part) for part in ("sentence", "before", "after", "bound") if part in preview]
     hidden = sealing.bound(run, step, reading.step_of(run, step))
     return reading.digest(
         [run.revision_id, step.step, step.item, step.params, step.generation, shown, new_fact, *hidden]

@@ -90,7 +90,7 @@ def rerun(step: StepRun, *, actor: Actor) -> StepRun:
 def speaks_for(run: Run, step: StepRun) -> list[str]:
     """The checks that an action rests on: those it names, and those that speak for the likeliest cause."""
     definition = reading.step_of(run, step)
-    named = set(getattr(definition.step, "recheck", [])) or set(definition.mentioned)
+    named = set(definition.recheck) or set(definition.mentioned)
     for row in run.diagnosis.get("ranked", []):
         if row.get("id") == run.diagnosis.get("top"):
             named |= {line["step"] for line in row.get("lines", []) if line.get("points", 0) > 0}

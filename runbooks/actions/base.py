@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from catalog.models import Service
+from common.plain import plain
 from runbooks.checks.base import Context, Params
 
 EffectClass = Literal["read", "notify", "set", "keyed", "probe", "once"]
@@ -19,6 +20,8 @@ class Preview:
     """What an action would do, read from the world just now; nothing was changed.
 
     `sentence` is the exact action in words. `lines` are further facts (label, text); `warnings` what speaks against it.
+    `bound` is what of the catalog it goes by: which connection with which settings, which flag. An approval is for
+    `sentence`, `before`, `after` and `bound`: all four are read again right before the action is sent.
     """
 
     sentence: str
@@ -26,6 +29,18 @@ class Preview:
     after: dict[str, Any] = field(default_factory=dict)
     lines: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    bound: dict[str, Any] = field(default_factory=dict)
+
+    def shown(self) -> dict[str, Any]:
+        """As plain data: what people see, and what is kept with their answer."""
+        return {
+            "sentence": self.sentence,
+            "before": plain(self.before),
+            "after": plain(self.after),
+            "bound": plain(self.bound),
+            "lines": [list(line) for line in self.lines],
+            "warnings": self.warnings,
+        }
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,12 @@ class ModelRollback(Action[ModelRollbackParams]):
             after={"flag": switch.flag, "value": target.version},
             lines=lines,
             warnings=_warnings(switch.service, target, current),
+            bound={
+                "service": slug,
+                "connection": switch.connection.slug,
+                "settings_of_the_connection": connections.fingerprint(switch.connection),
+                "flag": switch.flag,
+            },
         )
 
     def apply(self, params: ModelRollbackParams, key: str, context: Context) -> Applied:

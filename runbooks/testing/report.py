@@ -119,7 +119,17 @@ def text_of(path: Path) -> str:
             return yaml.decode(file.read(yaml.MAX_BYTES + 1), file=str(path))
     except OSError as error:
         raise FileFaults(
-            [Finding(str(path), 1, 1, "RB070", "error", f"The file cannot be read: {error.strerror}.")]
+            [
+                Finding(
+                    str(path),
+                    1,
+                    1,
+                    "RB070",
+                    "error",
+                    f"The file cannot be read: {error.strerror}.",
+                    "Let this user read it.",
+                )
+            ]
         ) from None
 
 

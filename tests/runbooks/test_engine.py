@@ -176,8 +176,8 @@ def test_it_changes_nothing_when_the_flag_moved_after_the_approval(
     approvals.approve(waiting, digest=ApprovalRequest.objects.get().digest, actor=make_actor(team))
     flagged.write_text(flagged.read_text().replace("v43", "v44"))
     pump()
-    assert (states(run), step(run, "roll_back").reason) == ({"roll_back": "fail"}, "refused")
-    assert "was v43 when the change was approved and is v44 now" in step(run, "roll_back").summary
+    assert (states(run), step(run, "roll_back").reason) == ({"roll_back": "blocked ask"}, "stale_evidence")
+    assert "Value was v43 when it was approved, now v44" in step(run, "roll_back").summary
     assert "v44" in flagged.read_text()
 
 

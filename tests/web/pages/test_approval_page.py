@@ -244,3 +244,21 @@ def test_a_viewer_looks_but_decides_nothing(team: Team, run: Run) -> None:
     assert "You may look but not decide" in shown(looker)
     assert decide(looker).status_code == 403
     assert Decision.objects.count() == 0
+
+
+def test_it_says_what_is_asked_again_and_what_that_said(
+    team: Team, incident: Incident, world: World, client: Client, person: User
+) -> None:
+    steps = STEPS.replace("      risk: high", "      risk: high\n      recheck: [looks_bad]")
+    asks = start(make_runbook(team, steps, head=HEAD), make_actor(team), team, incident)
+    pump()
+    address = f"/approvals/{ApprovalRequest.objects.get().uuid}"
+    before = text_of(client.get(address))
+    assert "Asked again right before it is applied Is it worse? Not yet" in before
+    world.checks = [0]
+    approve(asks, "roll_back", make_actor(team))
+    pump()
+    after = text_of(client.get(address))
+    assert "Nothing was sent, because the facts have changed." in after
+    assert "Is it worse? Ruled out Problem found before: The value is 0." in after
+    assert "applying" not in after

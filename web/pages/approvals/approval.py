@@ -116,6 +116,8 @@ def context_of(request: PersonRequest, row: ApprovalRequest, **changed: Any) -> 
         "if_you_do": facts.if_you_do(row),
         "if_you_do_not": facts.if_you_do_not(row),
         "checked": facts.checked(row),
+        "rechecks": facts.rechecks(row),
+        "unsent": facts.unsent(row, effect),
         "effect": effect,
         "effect_word": words.effect_word(effect) if effect else "",
         "notice": "",

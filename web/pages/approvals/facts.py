@@ -16,7 +16,7 @@ from catalog.models import Change, ModelVersion, Service, Signal
 from evaluations.models import Evaluation
 from incidents import texts
 from incidents.models import Alert, Evidence
-from runbooks import reading, repeating
+from runbooks import reading, rechecking, repeating
 from runbooks.models import ApprovalRequest, Effect, Run, StepRun
 from web.pages import words
 
@@ -171,6 +171,41 @@ def checked(row: ApprovalRequest) -> list[Fact]:
     if target is not None:
         facts += [_ready(target), _evaluated(target), _served(target, row.requested_at)]
     return facts
+
+
+def rechecks(row: ApprovalRequest) -> list[Fact]:
+    """The checks that are asked again right before it is applied, and what they said once they were."""
+    step, run = row.step_run, row.step_run.run
+    wanted = reading.step_of(run, step).recheck
+    said = Evidence.objects.filter(run_id=run.pk, step=step.step, kind=rechecking.KIND)
+    newer = ApprovalRequest.objects.filter(step_run=step, pk__gt=row.pk).order_by("pk").first()
+    if newer is not None:
+        said = said.filter(created_at__lt=newer.requested_at)
+    # Of several tries the last one decided.
+    asked = {item.params.get("check"): item for item in said.filter(created_at__gte=row.requested_at).order_by("pk")}
+    facts = []
+    for check in run.steps.filter(kind="check", step__in=wanted).order_by("position"):
+        found = asked.get(check.step)
+        if found is None:
+            facts.append(Fact(check.name, "", None, "queued", "Not yet"))
+            continue
+        was = words.VERDICTS.get(found.params.get("was", ""), "unknown")
+        before = "as before" if found.verdict == found.params.get("was") else f"{was} before"
+        word = words.VERDICTS.get(found.verdict, found.verdict)
+        facts.append(Fact(check.name, f"{before}: {found.summary}", found.created_at, found.verdict, word))
+    return facts
+
+
+def unsent(row: ApprovalRequest, effect: Effect | None) -> str:
+    """Why an approved action was not sent, and will not be by this request; "" where it was or still may be."""
+    step = row.step_run
+    if row.state != "approved" or effect is not None:
+        return ""
+    if step.generation > row.generation:
+        return "Nothing was applied by this request; the step was taken up anew."
+    if step.reason == "stale_evidence":
+        return step.summary
+    return f"Nothing was applied: {step.summary or words.reason(step.reason)}" if step.is_terminal else ""
 
 
 def _ready(target: ModelVersion) -> Fact:

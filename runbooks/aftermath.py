@@ -13,7 +13,7 @@ from runbooks.verdicts import WORDS
 
 def tell(run: Run, *, now: datetime) -> None:
     """A pinned line with the checks that answered since the last act on the incident; none when nobody acted."""
-    if run.incident is None or run.started_at is None or run.is_act or not reading.spec_of(run).causes:
+    if run.incident is None or run.started_at is None or run.is_act or not _has_causes(run):
         return
     act = last_act(run)
     if act is None or act.ended_at is None:
@@ -36,6 +36,14 @@ def tell(run: Run, *, now: datetime) -> None:
         evidence=Evidence.objects.filter(pk__in=[step.evidence_id for step in checks if step.evidence_id]).last(),
         data={"after_act": act.key},
     )
+
+
+def _has_causes(run: Run) -> bool:
+    """Whether there is a diagnosis to tell of; a run that cannot be read any more must still come to its end."""
+    try:
+        return bool(reading.spec_of(run).causes)
+    except reading.Unreadable:
+        return False
 
 
 def last_act(run: Run) -> Effect | None:

@@ -19,11 +19,12 @@ from catalog.actors import Actor
 from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, DomainError
+from common.expressions import ExpressionError
 from common.faults import crashpoint
 from common.outage import outlasted
 from common.plain import plain
 from common.secrets import redact, redact_json
-from runbooks import approvals, doubt, effects, engine, leases, ledger, reading, sealing, transitions
+from runbooks import approvals, damage, doubt, effects, engine, leases, ledger, reading, sealing, transitions
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Preview
 from runbooks.checks import CHECKS
@@ -52,7 +53,17 @@ def execute(step_run_id: int, worker: str = "") -> None:
     for _ in range(200):
         if following is None:
             return
-        following = _one(following, worker or worker_name())
+        following = _or_say(following, worker or worker_name())
+
+
+def _or_say(step_run_id: int, worker: str) -> int | None:
+    """One step; where its run cannot be read, that is told, and nothing follows."""
+    try:
+        return _one(step_run_id, worker)
+    except reading.Unreadable as error:
+        log.warning("step run %s waits: %s", step_run_id, error.sentence)
+        damage.say(StepRun.objects.values_list("run_id", flat=True).get(pk=step_run_id))
+        return None
 
 
 def _one(step_run_id: int, worker: str) -> int | None:
@@ -103,7 +114,7 @@ def _tell_who_ask(run: Run, step: StepRun) -> None:
 def claim(step_run_id: int, worker: str) -> tuple[Run, StepRun, Definition] | None:
     """S8: one UPDATE decides who works on it; None when it is not ready (a repeated message is a no-op)."""
     with transaction.atomic():
-        row = StepRun.objects.filter(pk=step_run_id, state="ready").values("run_id", "provider").first()
+        row = StepRun.objects.filter(pk=step_run_id, state="ready").values("run_id", "provider", "step", "kind").first()
         if row is None or not knows(row["provider"]):
             # Not ours to do: another worker, of a newer release, may know this check or action (case 22).
             return None
@@ -114,6 +125,9 @@ def claim(step_run_id: int, worker: str) -> tuple[Run, StepRun, Definition] | No
         )
         if run.state not in ("active", "stopping"):
             return None
+        definition = reading.definition_of(run.revision, row["step"])
+        if row["kind"] == "action":
+            damage.require_none(run)
         now = clock.now()
         changed = StepRun.objects.filter(pk=step_run_id, state="ready").update(
             state="leased",
@@ -128,7 +142,7 @@ def claim(step_run_id: int, worker: str) -> tuple[Run, StepRun, Definition] | No
         step = StepRun.objects.get(pk=step_run_id)
         Attempt.objects.create(step_run=step, number=step.attempts, fence=step.fence, worker=worker, started_at=now)
         transitions.event(run, "S8", now=now, state="leased", step=step, text=f"attempt {step.attempts}")
-    return run, step, reading.step_of(run, step)
+    return run, step, definition
 
 
 def context_of(run: Run, step: StepRun, definition: Definition) -> Context:
@@ -179,7 +193,7 @@ def _found(run: Run, step: StepRun, definition: Definition, finding: Finding) ->
         locked = transitions.lock_run(run.pk)
         now = clock.now()
         steps = list(locked.steps.all())
-        judgement = judge(finding, definition.rules, reading.names(locked, steps, now), now)
+        judgement = _judgement(finding, definition, reading.names(locked, steps, now), now)
         if finding.observed_at is not None and finding.observed_at > now:
             ahead = round((finding.observed_at - now).total_seconds())
             finding = replace(finding, result={**finding.result, "clock_skew": ahead})
@@ -204,6 +218,15 @@ def _found(run: Run, step: StepRun, definition: Definition, finding: Finding) ->
             evidence_id=row.pk,
         )
         engine.move_on(locked, now=now)
+
+
+def _judgement(finding: Finding, definition: Definition, names: dict[str, Any], now: datetime) -> Judgement:
+    try:
+        rules = definition.rules
+    except ExpressionError as error:
+        # Lint lets none through, so the stored form was changed since.
+        return Judgement("error", "expression", error.sentence)
+    return judge(finding, rules, names, now)
 
 
 def _small(result: dict[str, Any]) -> dict[str, Any]:

@@ -9,21 +9,55 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from common.errors import Conflict
 from incidents import evidence
 from incidents.models import Alert, Evidence
 from runbooks.definitions import Book, Definition
 from runbooks.models import Revision, Run, StepRun
-from runbooks.spec import read_stored
+from runbooks.spec import SPECS, read_stored
+
+FIX = "Cancel the run, or mend the row; where a newer version of Backstop wrote it, that version can read it."
+
+
+class Unreadable(Conflict):
+    """A row that this version cannot make sense of; the sentence says which and why. Whatever needs it waits."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, fix=FIX)
 
 
 @lru_cache(maxsize=256)
 def _book(revision_id: int, sha256: str) -> Book:
-    return Book(read_stored(Revision.objects.get(pk=revision_id, sha256=sha256).parsed))
+    revision = Revision.objects.select_related("runbook").get(pk=revision_id, sha256=sha256)
+    which = f"Revision {revision.number} of {revision.runbook.slug}"
+    written_in = written(revision).get("spec")
+    if isinstance(written_in, int) and written_in not in SPECS:
+        raise Unreadable(f"{which} is written in `spec: {written_in}`, which this version of Backstop does not know.")
+    try:
+        return Book(read_stored(revision.parsed))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise Unreadable(f"{which} cannot be read: {where}: {first['msg']}.") from None
+
+
+def written(revision: Revision | None) -> dict[str, Any]:
+    """A revision as it is stored, for pages that show it whether or not it can be run; empty where it is no map."""
+    return revision.parsed if revision is not None and isinstance(revision.parsed, dict) else {}
 
 
 def book_of(revision: Revision) -> Book:
-    """A revision ready to run; revisions never change, so each is read once per process."""
+    """A revision ready to run; revisions never change, so each is read once per process. Raises Unreadable."""
     return _book(revision.pk, revision.sha256)
+
+
+def definition_of(revision: Revision, step_id: str) -> Definition:
+    """The definition of one step. Raises Unreadable, also when the revision has no step of that id."""
+    book = book_of(revision)
+    try:
+        return book.definition(step_id)
+    except KeyError:
+        raise Unreadable(f"The run has a step `{step_id}`, but its revision {revision.number} has none.") from None
 
 
 def needs_of(revision: Revision | None) -> list[str]:
@@ -32,18 +66,18 @@ def needs_of(revision: Revision | None) -> list[str]:
         return []
     try:
         return book_of(revision).spec.needs()
-    except ValidationError:
-        return [f"Revision {revision.number} cannot be read by this version of Backstop."]
+    except Unreadable as error:
+        return [error.sentence]
 
 
 def spec_of(run: Run) -> Book:
-    """The runbook as it was when the run started."""
+    """The runbook as it was when the run started. Raises Unreadable."""
     return book_of(run.revision)
 
 
 def step_of(run: Run, step: StepRun) -> Definition:
-    """The definition of one step of a run."""
-    return spec_of(run).definition(step.step)
+    """The definition of one step of a run. Raises Unreadable."""
+    return definition_of(run.revision, step.step)
 
 
 def names(run: Run, steps: list[StepRun], now: datetime) -> dict[str, Any]:

@@ -116,13 +116,14 @@ def _runnable(runbook: Runbook) -> Book:
         raise Conflict(
             f"Runbook {runbook.slug} is switched off or has no published revision.", fix="Publish one first."
         )
+    book = reading.book_of(runbook.current)
     missing = reading.needs_of(runbook.current)
     if missing:
         raise Conflict(
             f"Runbook {runbook.slug} uses what this version of the engine does not run yet: {' '.join(missing)}",
             fix="Take these parts out, or wait for the version that runs them.",
         )
-    return reading.book_of(runbook.current)
+    return book
 
 
 def _service(values: dict[str, Any], team: Team, incident: Incident | None) -> Service | None:
@@ -328,16 +329,16 @@ def _answer_manual(
     result: dict[str, Any] = {}
     if is_done:
         result = dict.fromkeys(definition.fields) | inputs.resolve(definition.fields, given=fields).values
-    rules = definition.rules
-    if is_done and (rules.pass_if or rules.fail_if):
+    if is_done:
         context = reading.names(run, list(run.steps.all()), now) | {"result": result}
         try:
+            rules = definition.rules
             if rules.fail_if is not None and boolean(rules.fail_if, context):
                 verdict = "fail"
             elif rules.pass_if is not None and not boolean(rules.pass_if, context):
                 verdict = "fail" if rules.fail_if is None else "inconclusive"
         except ExpressionError as error:
-            raise Invalid(f"The answer cannot be judged: {error}.", fix="Fill in every field.") from None
+            raise Invalid(f"The answer cannot be judged: {error}", fix="Fill in every field.") from None
     said = ", ".join(f"{name} = {value}" for name, value in result.items())
     summary = " ".join(part for part in (said, note.strip()) if part) or decision.replace("_", " ") or "done"
     row = _answer_evidence(run, step, summary, verdict, result)

@@ -27,6 +27,8 @@ from runbooks.fields import (
 from runbooks.steps import RunbookStep, Step
 
 MAX_STEPS = 200
+# Versions of the language that this version of Backstop runs.
+SPECS = (1,)
 LONGEST_DEADLINE = 14 * DAY
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, Model, OuterRef, QuerySet
 
 from catalog.actors import ENGINE
 from common import background, clock
@@ -19,6 +19,7 @@ from incidents import intake, notices, outbox
 from runbooks import (
     approvals,
     asking,
+    damage,
     doubt,
     engine,
     execution,
@@ -33,6 +34,7 @@ from runbooks.actions import ACTIONS
 from runbooks.checks import CHECKS
 from runbooks.models import KEY_HOLDING_STATES, Attempt, Run, StepRun, Worker
 from runbooks.planning import ENDINGS, is_winding_down
+from runbooks.setbacks import Setbacks
 
 log = logging.getLogger(__name__)
 BATCH = 200
@@ -44,6 +46,7 @@ ENDING_LASTS = timedelta(minutes=5)
 AUDIT_EVERY = timedelta(seconds=30)
 HINT_EVERY = timedelta(seconds=5)
 _done_at: dict[str, datetime] = {}
+setbacks = Setbacks()
 
 
 def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions")) -> None:
@@ -54,14 +57,14 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
     if not Worker.objects.filter(name=worker).update(**alive):
         Worker.objects.create(name=worker, started_at=now, **alive)
     _publish_ready(now)
-    _each("expired lease", _expired(now), _recover)
-    _each("due timer", _due(now), _ring)
-    _each("telling again", _to_be_told(now), _tell_again)
-    _each("deadline", _past_deadline(now), _expire_run)
-    _each("ending that lasts", _lasting(now), _end_late)
-    _each("queued run", _first_in_line(), _activate)
-    _each("free lock", [pk for _, pk in locks.next_waiting()], _take_lock)
-    _each("unknown provider", _nobody_knows(now), _give_up)
+    _each("expired lease", StepRun, _expired(now), _recover)
+    _each("due timer", StepRun, _due(now), _ring)
+    _each("telling again", StepRun, _to_be_told(now), _tell_again)
+    _each("deadline", Run, _past_deadline(now), _expire_run)
+    _each("ending that lasts", StepRun, _lasting(now), _end_late)
+    _each("queued run", Run, _first_in_line(), _activate)
+    _each("free lock", StepRun, [pk for _, pk in locks.next_waiting()], _take_lock)
+    _each("unknown provider", StepRun, _nobody_knows(now), _give_up)
     # One is enough: whoever receives it takes along what waits beside it.
     for delivery_id in intake.due(1):
         background.hint("runbooks.receive", "engine", delivery_id)
@@ -69,6 +72,7 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
         _hint_again(now)
     if _is_time("audit", now, AUDIT_EVERY):
         _audit()
+        setbacks.forget(now)
 
 
 def _is_time(what: str, now: datetime, every: timedelta) -> bool:
@@ -103,10 +107,25 @@ def run_pending(worker: str, queues: tuple[str, ...], older_than: float) -> int:
             outbox.deliver(pk)
             done += 1
     ready = _claimable().filter(ready_at__lt=limit, queue__in=queues).order_by("ready_at", "pk")
-    for pk in list(ready.values_list("pk", flat=True)[:20]):
-        execution.execute(pk, worker)
-        done += 1
+    for pk in list(ready.values_list("pk", flat=True)[: 20 + len(setbacks)]):
+        if not setbacks.is_resting("ready step", pk, now):
+            done += _execute(pk, worker, now)
     return done
+
+
+def _execute(pk: int, worker: str, now: datetime) -> int:
+    """One ready step; 0 when it is still ready, so that it rests and the others come first."""
+    try:
+        execution.execute(pk, worker)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        log.exception("step run %s failed", pk)
+    if StepRun.objects.filter(pk=pk, state="ready", ready_at__lt=now).exists():
+        setbacks.failed("ready step", pk, now)
+        return 0
+    setbacks.succeeded("ready step", pk)
+    return 1
 
 
 def run_evaluations(queues: tuple[str, ...], older_than: float) -> int:
@@ -128,7 +147,7 @@ def _claimable() -> QuerySet[StepRun]:
 
 def _publish_ready(now: datetime) -> None:
     """Rows in `ready` are the outbox: a lost hint is sent again."""
-    stale = _claimable().filter(published_at__lt=now - REPUBLISH).order_by("published_at")[:BATCH]
+    stale = _claimable().filter(published_at__lt=now - REPUBLISH).order_by("published_at")[: _many()]
     for step in list(stale):
         StepRun.objects.filter(pk=step.pk, state="ready").update(published_at=now)
         background.hint("runbooks.execute", step.queue, step.pk)
@@ -136,17 +155,17 @@ def _publish_ready(now: datetime) -> None:
 
 def _expired(now: datetime) -> list[int]:
     rows = StepRun.objects.filter(state="leased", lease_until__lt=now).order_by("lease_until", "pk")
-    return list(rows.values_list("pk", flat=True)[:BATCH])
+    return list(rows.values_list("pk", flat=True)[: _many()])
 
 
 def _due(now: datetime) -> list[int]:
     rows = StepRun.objects.filter(state__in=["sleeping", "blocked"], due_at__lte=now).order_by("due_at", "pk")
-    return list(rows.values_list("pk", flat=True)[:BATCH])
+    return list(rows.values_list("pk", flat=True)[: _many()])
 
 
 def _to_be_told(now: datetime) -> list[int]:
     rows = StepRun.objects.filter(state="blocked", tell_at__lte=now).order_by("tell_at")
-    return list(rows.values_list("pk", flat=True)[:BATCH])
+    return list(rows.values_list("pk", flat=True)[: _many()])
 
 
 def _first_in_line() -> list[int]:
@@ -155,7 +174,7 @@ def _first_in_line() -> list[int]:
         runbook=OuterRef("runbook"), concurrency_key=OuterRef("concurrency_key"), state__in=KEY_HOLDING_STATES
     )
     rows = Run.objects.filter(~Exists(holders), state="queued").order_by("pk")
-    return list(rows.values_list("pk", flat=True)[:BATCH])
+    return list(rows.values_list("pk", flat=True)[: _many()])
 
 
 def _nobody_knows(now: datetime) -> list[int]:
@@ -163,12 +182,12 @@ def _nobody_knows(now: datetime) -> list[int]:
     living = Worker.objects.filter(ticked_at__gt=now - PATIENCE).values_list("providers", flat=True)
     known = {name for names in living for name in names}
     rows = StepRun.objects.filter(state="ready", ready_at__lte=now - PATIENCE).exclude(provider__in=known)
-    return list(rows.order_by("ready_at", "pk").values_list("pk", flat=True)[:BATCH])
+    return list(rows.order_by("ready_at", "pk").values_list("pk", flat=True)[: _many()])
 
 
 def _past_deadline(now: datetime) -> list[int]:
     rows = Run.objects.filter(state__in=["queued", "active", "paused"], deadline_at__lte=now).order_by("deadline_at")
-    return list(rows.values_list("pk", flat=True)[:BATCH])
+    return list(rows.values_list("pk", flat=True)[: _many()])
 
 
 def _lasting(now: datetime) -> list[int]:
@@ -176,19 +195,46 @@ def _lasting(now: datetime) -> list[int]:
     rows = StepRun.objects.filter(
         run__state="stopping", phase__in=ENDINGS, state__in=["ready", "sleeping", "blocked"]
     ).filter(started_at__lte=now - ENDING_LASTS)
-    return list(rows.order_by("started_at", "pk").values_list("pk", flat=True)[:BATCH])
+    return list(rows.order_by("started_at", "pk").values_list("pk", flat=True)[: _many()])
 
 
-def _each(what: str, ids: list[int], act: Callable[[int, datetime], None]) -> None:
-    """Each row in its own transaction; a failure is logged with the row and seen again at the next tick."""
+def _many() -> int:
+    """How many rows of a kind one tick looks at: those that rest do not count."""
+    return BATCH + len(setbacks)
+
+
+def _each(what: str, of: type[Model], ids: list[int], act: Callable[[int, datetime], None]) -> None:
+    """Each row in its own transaction; a failure is logged with the row, which then rests while the others go on.
+
+    `of` says whose ids these are. A run that cannot be read says so on its incident and waits for a person.
+    """
     for pk in ids:
+        now = clock.now()
+        if setbacks.is_resting(what, pk, now):
+            continue
         try:
             with transaction.atomic():
-                act(pk, clock.now())
+                act(pk, now)
         except (OperationalError, InterfaceError):
             raise
         except Exception:
-            log.exception("%s of row %s failed", what, pk)
+            setbacks.failed(what, pk, now)
+            if not _is_damaged(of, pk):
+                log.exception("%s of row %s failed", what, pk)
+        else:
+            setbacks.succeeded(what, pk)
+
+
+def _is_damaged(of: type[Model], pk: int) -> bool:
+    """Whether the reason is known, and told: rows that this version cannot make sense of."""
+    try:
+        run_id = pk if of is Run else StepRun.objects.values_list("run_id", flat=True).get(pk=pk)
+        return damage.say(run_id)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        log.exception("the damage of row %s could not be told", pk)
+        return False
 
 
 def _locked(pk: int) -> tuple[Run, StepRun]:
@@ -297,16 +343,16 @@ def _take_lock(pk: int, now: datetime) -> None:
 def _audit() -> None:
     """No lock without a holder at work, and no active run that nothing will ever move (A1, A4)."""
     locks.drop_orphans()
-    _each("wedged run", wedged(), _activate)
+    _each("wedged run", Run, wedged(), _activate)
     # Also those whose move failed: a run that cannot be moved is one that somebody must hear of.
-    _each("alarm of a wedged run", wedged(), _alarm)
+    _each("alarm of a wedged run", Run, wedged(), _alarm)
 
 
 def wedged() -> list[int]:
     """Active runs without any step at work or waiting."""
     alive = StepRun.objects.filter(state__in=["ready", "leased", "sleeping", "blocked", "unknown"]).values("run_id")
     rows = Run.objects.filter(state__in=["active", "stopping"]).exclude(pk__in=alive).order_by("pk")
-    return list(rows.values_list("pk", flat=True)[:BATCH])
+    return list(rows.values_list("pk", flat=True)[: _many()])
 
 
 def _alarm(run_id: int, _: datetime) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
-from pydantic import ValidationError
 
 from catalog.actors import ALERT
 from catalog.models import Team
@@ -186,7 +185,7 @@ def _books(team: Team) -> tuple[list[tuple[Runbook, Book]], list[Runbook]]:
             book = reading.book_of(row.current)
             # Compiled here, so that one that does not compile is found before any alert is looked at.
             _ = book.triggers
-        except (ValidationError, ExpressionError):
+        except (reading.Unreadable, ExpressionError):
             damaged.append(row)
         else:
             found.append((row, book))

@@ -179,5 +179,5 @@ def test_it_is_refused_when_its_stored_text_is_damaged(team: Team) -> None:
     runbook = make_runbook(team, "  check:\n    - {id: a, manual: Look.}\n")
     revision = runbook.revisions.get()
     type(revision).objects.filter(pk=revision.pk).update(parsed={"spec": 9}, sha256="0" * 64)
-    with pytest.raises(Conflict, match="cannot be read by this version"):
+    with pytest.raises(Conflict, match="does not know"):
         start(Runbook.objects.get(pk=runbook.pk), make_actor(team), team)

@@ -181,7 +181,7 @@ def test_a_missing_label_in_a_trigger_is_no_match(team: Team, endpoint: Endpoint
     assert not TriggerEvent.objects.exists()
 
 
-@pytest.mark.parametrize("trigger", ["alert.labels.kind > 5", "alert.kind == 'x'", "alert.title | float > 1"])
+@pytest.mark.parametrize("trigger", ["alert.labels.kind > 5", "alert.links.kind == 'x'", "alert.title | float > 1"])
 def test_a_trigger_that_fails_is_told_once_and_stops_no_other(
     team: Team, runbook: Runbook, endpoint: Endpoint, caplog: pytest.LogCaptureFixture, trigger: str
 ) -> None:

@@ -13,7 +13,7 @@ from evaluations.models import EvaluationSet
 from incidents import postmortem_sections
 from incidents.impact import Figure
 from incidents.models import ActionItem, Alert, Delivery, Evidence, Incident, Postmortem, TimelineEntry
-from runbooks import reading
+from runbooks import damage, reading
 from runbooks.acting import Offer
 from runbooks.models import ApprovalRequest, Run, Runbook, StepRun
 
@@ -279,7 +279,9 @@ def run(row: Run) -> Shape:
     steps = list(row.steps.all())
     cited = {e.pk: e.key for e in Evidence.objects.filter(pk__in=[s.evidence_id for s in steps if s.evidence_id])}
     asked = {a.step_run_id: a for a in ApprovalRequest.objects.filter(step_run__run=row, state="open")}
-    return {**run_line(row), "steps": [_step(s, cited, asked.get(s.pk)) for s in steps]}
+    # What keeps a run from going on comes before what its start warned of.
+    warning = (damage.of(row, steps) if row.is_open else "") or row.warning
+    return {**run_line(row), "warning": warning, "steps": [_step(s, cited, asked.get(s.pk)) for s in steps]}
 
 
 def offer(row: Offer) -> Shape:

@@ -20,8 +20,8 @@ from catalog import connections as outer
 from catalog.models import Connection
 from common import clock
 from common.errors import DomainError
-from runbooks import restored
-from runbooks.models import Worker
+from runbooks import damage, reading, restored
+from runbooks.models import Runbook, Worker
 from web.operate import prepare
 
 CLOCK_SECONDS = 5.0
@@ -53,6 +53,7 @@ def look() -> Iterator[Finding]:
         _port,
         _broker,
         _workers,
+        _runs,
         _connections,
     ):
         yield from _safely(check)
@@ -178,6 +179,17 @@ def _workers() -> Iterator[Finding]:
     for worker in alive:
         level = "warning" if worker.tick_error else "ok"
         yield Finding(level, "worker", f"{worker.name} on {', '.join(worker.queues)} {worker.tick_error}".strip())
+
+
+def _runs() -> Iterator[Finding]:
+    for run, fault in damage.everywhere():
+        yield Finding("problem", f"run {run.uuid}", f"{run.label} waits: {fault}", reading.FIX)
+    for runbook in Runbook.objects.written().filter(enabled=True, deleted_at=None).select_related("current"):
+        try:
+            _ = runbook.current and reading.book_of(runbook.current)
+        except reading.Unreadable as error:
+            fix = "Nothing starts it. Publish another revision, or mend the row."
+            yield Finding("problem", f"runbook {runbook.slug}", error.sentence, fix)
 
 
 def _connections() -> Iterator[Finding]:

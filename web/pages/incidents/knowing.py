@@ -14,6 +14,7 @@ from incidents.models import Evidence, Incident
 from incidents.postmortem_facts import SIGNALS
 from runbooks.diagnosis import CONFIDENCE
 from runbooks.models import StepRun
+from runbooks.reading import written
 from web.pages import words
 from web.pages.incidents.finding import AlertCounts, RunLine
 from web.pages.waiting import Ask
@@ -195,7 +196,7 @@ def _who(ask: Ask) -> str:
         return f"{_principals(names)}{quorum}"
     params = ask.step.params if isinstance(ask.step.params, dict) else {}
     names = [str(name) for name in params.get("asked", [])]
-    owner = ask.step.run.revision.parsed.get("owner", "")
+    owner = written(ask.step.run.revision).get("owner", "")
     return _principals(names or ([str(owner)] if owner else []))
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from common.errors import DomainError
 from runbooks import reading
 from runbooks.actions import ACTIONS
@@ -61,13 +59,13 @@ def spec_of(revision: Revision | None) -> RunbookSpec | None:
         return None
     try:
         return reading.book_of(revision).spec
-    except (ValidationError, DomainError):
+    except DomainError:
         return None
 
 
 def triggers(revision: Revision | None) -> list[list[Condition]]:
     """What starts it: any of these, each when all its conditions hold. Empty: people only."""
-    parsed = revision.parsed.get("triggers") if revision else None
+    parsed = reading.written(revision).get("triggers")
     rows = parsed if isinstance(parsed, list) else []
     return [_conditions(str(row.get("alert", ""))) for row in rows if isinstance(row, dict)]
 

@@ -52,7 +52,7 @@ def find(request: PersonRequest, slug: str, permission: Permission = Permission.
 
 def definitions(revision: Revision | None) -> dict[str, Any]:
     """The input definitions of a revision."""
-    found = revision.parsed.get("inputs") if revision else None
+    found = engine_reading.written(revision).get("inputs")
     return found if isinstance(found, dict) else {}
 
 
@@ -80,7 +80,7 @@ def runbooks(request: PersonRequest) -> HttpResponse:
 
 
 def _row(book: Runbook, last: Run | None) -> Row:
-    owner = str(book.current.parsed.get("owner", "")) if book.current else ""
+    owner = str(engine_reading.written(book.current).get("owner", ""))
     face = words.run_face(last) if last else None
     return Row(book, reading.starts(book.current), reading.principal(owner) if owner else "nobody yet", last, face)
 
@@ -98,7 +98,7 @@ def _context(request: PersonRequest, found: Runbook, form: StartForm | None = No
         "triggers": reading.triggers(found.current),
         "owner": reading.principal(spec.owner) if spec else "",
         "starters": [role for role, given in ROLES.items() if Permission.RUN in given],
-        "parsed": found.current.parsed if found.current else {},
+        "parsed": engine_reading.written(found.current),
         "revisions": list(found.revisions.all()[:30]),
         "needs": engine_reading.needs_of(found.current),
         "draft": newest if newest and newest not in (found.current, offered) and not newest.published_at else None,

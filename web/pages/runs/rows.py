@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from common.expressions import ExpressionError
 from incidents.models import Evidence
-from runbooks import acting, doubt, reading, repeating
+from runbooks import acting, damage, doubt, reading, repeating
 from runbooks.definitions import Definition
 from runbooks.models import ApprovalRequest, Attempt, Effect, Lock, Run, RunEvent, StepRun
 from runbooks.steps import ManualStep
@@ -111,12 +111,21 @@ def _by_step(found: Iterable[Any]) -> dict[int, list[Any]]:
     return held
 
 
+def _definitions(run: Run) -> dict[str, Definition]:
+    """The steps as written, by id; none where the runbook cannot be read, of which the page says why."""
+    try:
+        return reading.spec_of(run).by_id
+    except reading.Unreadable:
+        return {}
+
+
 class _Gathered:
     """What the rows of one run need, read once."""
 
     def __init__(self, run: Run, steps: list[StepRun], now: datetime) -> None:
         self.run, self.steps, self.now = run, steps, now
-        self.definitions = reading.spec_of(run).by_id
+        self.definitions = _definitions(run)
+        self.is_damaged = bool(damage.of(run, steps))
         self.context = reading.names(run, steps, now)
         self.cards = exhibits.exhibits_by_id([step.evidence_id for step in steps if step.evidence_id], run.incident)
         self.attempts = _by_step(Attempt.objects.filter(step_run__in=steps))
@@ -149,7 +158,7 @@ class _Gathered:
         exhibit = self.cards.get(step.evidence_id or 0)
         needs_form = step.state == "blocked" and step.blocked_on == "human"
         doubtful = next((effect for effect in ledger if effect.generation == step.generation), None)
-        may_rerun = definition is not None and repeating.may_rerun(self.run, step) and step.blocked_on != "approval"
+        may_rerun = repeating.may_rerun(self.run, step) and step.blocked_on != "approval" and not self.is_damaged
         return StepRow(
             step=step,
             face=words.step_face(step),

@@ -11,7 +11,7 @@ from django.shortcuts import render
 
 from catalog.permissions import Permission
 from common import clock
-from runbooks import verdicts
+from runbooks import damage, verdicts
 from runbooks.models import KEY_HOLDING_STATES, PHASES, Lock, Revision, Run, StepRun
 from runbooks.planning import ENDINGS
 from web.pages import words
@@ -74,6 +74,7 @@ def context_of(run: Run, typed: dict[str, forms.Form] | None = None) -> dict[str
     names_of_steps = {step.step: step.name for step in steps}
     return {
         "run": run,
+        "damage": damage.of(run, steps) if run.is_open else "",
         "phases": phases,
         "run_face": words.run_face(run, waits=any(row.waits for row in rows)),
         "waiting_rows": [row for row in rows if row.waits],

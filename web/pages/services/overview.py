@@ -14,6 +14,7 @@ from evaluations.models import EvaluationSet
 from incidents import pictures
 from incidents.models import Incident
 from runbooks.models import Run, Runbook
+from runbooks.reading import written
 from web.pages import signals as showing
 
 GOING = ["open", "acknowledged", "mitigated"]
@@ -107,7 +108,7 @@ def starters(service: Service) -> list[Starter]:
     ran = dict(Run.objects.filter(service=service).order_by().values_list("runbook").annotate(last=Max("created_at")))
     found = []
     for row in rows.defer("current__text"):
-        parsed = row.current.parsed if row.current and isinstance(row.current.parsed, dict) else {}
+        parsed = written(row.current)
         triggers = [str(item.get("alert", "")) for item in parsed.get("triggers") or [] if isinstance(item, dict)]
         if not triggers:
             continue

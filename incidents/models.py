@@ -231,7 +231,7 @@ class Evidence(models.Model):
     run_id = models.BigIntegerField(null=True, db_index=True)
     step = models.CharField(max_length=60, blank=True)
     attempt = models.PositiveSmallIntegerField(default=0)
-    # check, effect, approval, answer, override, recheck, alert
+    # check, effect, approval, answer, override, recheck, alert, sample (one look of a watch)
     kind = models.CharField(max_length=20)
     provider = models.CharField(max_length=60, blank=True)
     provider_version = models.CharField(max_length=20, blank=True)

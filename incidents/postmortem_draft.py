@@ -268,7 +268,7 @@ def _declined(facts: Facts, item: ActionItem) -> str:
 
 def _evidence_row(facts: Facts, row: Evidence) -> dict[str, str]:
     """Where a piece of evidence comes from; what a check says stands above, what others say stands here."""
-    words = WORDS if row.kind in ("check", "recheck") else _DONE if row.kind == "effect" else {}
+    words = WORDS if row.kind in ("check", "recheck", "sample") else _DONE if row.kind == "effect" else {}
     return {
         "key": f"[{row.key}]",
         "what": escaped(row.step or row.provider or row.kind),

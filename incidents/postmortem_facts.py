@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from django.db.models import Q
+
 from catalog.models import Change, User
 from catalog.permissions import ROLES
 from incidents import pins
@@ -155,6 +157,9 @@ def gather(incident: Incident) -> Facts:
     for entry in entries:
         entry.pinned = pins.is_key(entry, starred)
     rows = Evidence.objects.filter(incident_id=incident.pk, number__isnull=False).order_by("number")
+    # Of the samples of a watch, those that the timeline tells of; all of them stand in the watch's own evidence.
+    cited = {number for entry in entries for number in entry.evidence}
+    rows = rows.exclude(~Q(number__in=cited), kind="sample")
     changes = []
     if incident.service is not None:
         began = incident.onset_at or incident.started_at

@@ -69,7 +69,7 @@ def say(run_id: int) -> bool:
 def everywhere() -> Iterator[tuple[Run, str]]:
     """Open runs that wait for this reason, the oldest first; each revision is read once, however many runs it has."""
     rows = Run.objects.filter(state__in=OPEN_RUN_STATES)
-    suspect = ~Q(phase__in=[*PHASES, *LAST])
+    suspect = ~Q(phase__in=[*PHASES, *ENDINGS])
     for revision in Revision.objects.filter(pk__in=rows.order_by().values("revision")):
         steps = StepRun.objects.filter(run__in=rows, run__revision=revision).order_by()
         names = steps.values_list("step", flat=True).distinct()

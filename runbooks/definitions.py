@@ -11,7 +11,7 @@ from common import expressions
 from common.expressions import Expression
 from runbooks.actions import ACTIONS
 from runbooks.diagnosis import Hypothesis
-from runbooks.fields import HIDDEN, Approval, Input, texts_in
+from runbooks.fields import HIDDEN, Approval, Input, Watch, texts_in
 from runbooks.planning import FINALLY, UNDO
 from runbooks.spec import RunbookSpec
 from runbooks.steps import ActionStep, CheckStep, ManualStep, Step, WaitStep
@@ -37,7 +37,9 @@ class Definition:
         self.timeout = step.timeout_seconds
         self.if_ = step.if_
         self.assign = step.assign if isinstance(step, ManualStep) else None
-        self.looks = (step.looks or 1) if isinstance(step, CheckStep) else 1
+        self.watch: Watch | None = step.watch if isinstance(step, CheckStep) else None
+        # Every sample of a watch is a look: together they share the error probability.
+        self.looks = (step.looks or (step.watch.samples if step.watch else 1)) if isinstance(step, CheckStep) else 1
         self.fields: dict[str, Input] = step.fields if isinstance(step, ManualStep) else {}
         self.approval: Approval | None = step.approval if isinstance(step, ActionStep) else None
         self.recheck: list[str] = step.recheck if isinstance(step, ActionStep) else []
@@ -76,9 +78,10 @@ class Definition:
         """The part that decides: pass_if, fail_if and what goes before them."""
         step = self.step
         if isinstance(step, CheckStep):
+            names = {"value", "result", "samples", "age"} | ({"sample"} if step.watch else set())
             return Rules(
-                pass_if=self._condition(step.pass_if, {"value", "result", "samples", "age"}),
-                fail_if=self._condition(step.fail_if, {"value", "result", "samples", "age"}),
+                pass_if=self._condition(step.pass_if, names),
+                fail_if=self._condition(step.fail_if, names),
                 no_data=step.no_data,
                 min_samples=step.min_samples,
                 max_age=step.max_age,
@@ -95,6 +98,10 @@ class Definition:
     def condition(self) -> Expression | None:
         """The compiled `if`."""
         return None if self.if_ is None else expressions.compile(self.if_, names=self.step.names())
+
+    def sample_names(self, k: int) -> dict[str, Any]:
+        """What the rules of a watch may read of its sample k."""
+        return {"sample": {"k": k, "n": self.watch.samples}} if self.watch else {}
 
     def policy(self, verdict: str) -> str:
         """What a verdict does to the run: continue, stop or ask."""

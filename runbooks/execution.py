@@ -24,7 +24,7 @@ from common.faults import crashpoint
 from common.outage import outlasted
 from common.plain import plain
 from common.secrets import redact, redact_json
-from runbooks import approvals, damage, doubt, effects, engine, leases, ledger, reading, sealing, transitions
+from runbooks import approvals, damage, doubt, effects, engine, leases, ledger, reading, sampling, sealing, transitions
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Preview
 from runbooks.checks import CHECKS
@@ -142,6 +142,10 @@ def claim(step_run_id: int, worker: str) -> tuple[Run, StepRun, Definition] | No
         step = StepRun.objects.get(pk=step_run_id)
         Attempt.objects.create(step_run=step, number=step.attempts, fence=step.fence, worker=worker, started_at=now)
         transitions.event(run, "S8", now=now, state="leased", step=step, text=f"attempt {step.attempts}")
+        watched = sampling.of(run, step, definition)
+        if watched is not None and not sampling.begin(run, watched, now=now):
+            _end_attempt(step, now, "error", error=sampling.TOO_LATE)
+            return None
     return run, step, definition
 
 
@@ -166,42 +170,53 @@ def context_of(run: Run, step: StepRun, definition: Definition) -> Context:
 
 def _check(run: Run, step: StepRun, definition: Definition) -> None:
     check = CHECKS.get(definition.provider)
+    watched = sampling.of(run, step, definition)
     context = context_of(run, step, definition)
+    if watched is not None:
+        context = sampling.context_of(watched, context)
     try:
         params = check.params.model_validate(sealing.filled(run, step, definition))
         found = check.run(params, context)
     except CheckError as error:
-        failed(run, step, definition, error)
+        failed(run, step, definition, error, watched)
     except ValidationError as error:
-        failed(run, step, definition, CheckError("bad_param", _sentence(error), permanent=True))
+        failed(run, step, definition, CheckError("bad_param", _sentence(error), permanent=True), watched)
     except DomainError as error:
-        failed(run, step, definition, CheckError(error.code, error.sentence, permanent=True))
+        failed(run, step, definition, CheckError(error.code, error.sentence, permanent=True), watched)
     except Exception as error:
         log.exception("check %s failed", definition.provider, extra={"run": str(run.uuid), "step": step.step})
-        failed(run, step, definition, CheckError("crashed", f"{type(error).__name__}: {error}"))
+        failed(run, step, definition, CheckError("crashed", f"{type(error).__name__}: {error}"), watched)
     else:
         if isinstance(found, Pending):
-            _sleep(run, step, definition, found)
+            _sleep(run, step, definition, found, watched)
         else:
-            _found(run, step, definition, found)
+            _found(run, step, definition, found, watched)
 
 
 @outlasted
-def _found(run: Run, step: StepRun, definition: Definition, finding: Finding) -> None:
-    """S9: judge and store a finding, in one transaction with whatever it makes possible."""
+def _found(
+    run: Run, step: StepRun, definition: Definition, finding: Finding, watched: sampling.Watching | None
+) -> None:
+    """S9, for a sample S10: judge and store a finding, in one transaction with whatever it makes possible."""
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        steps = list(locked.steps.all())
-        judgement = _judgement(finding, definition, reading.names(locked, steps, now), now)
+        names = reading.names(locked, list(locked.steps.all()), now)
+        if watched is not None:
+            judgement = sampling.judged(watched, finding, names, now=now)
+        else:
+            judgement = _judgement(finding, definition, names | definition.sample_names(1), now)
         if finding.observed_at is not None and finding.observed_at > now:
             ahead = round((finding.observed_at - now).total_seconds())
             finding = replace(finding, result={**finding.result, "clock_skew": ahead})
-        row = keep(locked, step, finding, judgement)
+        row = keep(locked, step, finding, judgement, kind="sample" if watched else "check")
         if not _still_ours(step):
             _late(step, row.pk, now)
             return
         _end_attempt(step, now, "done", evidence_id=row.pk)
+        if watched is not None:
+            sampling.take(locked, watched, judgement, row, now=now)
+            return
         fresh = StepRun.objects.get(pk=step.pk)
         engine.settle(
             locked,
@@ -254,7 +269,9 @@ def _end_attempt(
 
 
 @outlasted
-def failed(run: Run, step: StepRun, definition: Definition, error: CheckError) -> None:
+def failed(
+    run: Run, step: StepRun, definition: Definition, error: CheckError, watched: sampling.Watching | None = None
+) -> None:
     """S10 or S9: another attempt after a pause if any is left, else verdict error with the reason on the evidence."""
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
@@ -265,15 +282,17 @@ def failed(run: Run, step: StepRun, definition: Definition, error: CheckError) -
             return
         _end_attempt(step, now, "error", error=sentence)
         fresh = StepRun.objects.get(pk=step.pk)
-        if not error.permanent and fresh.attempts < definition.attempts and not fresh.cancel_requested:
-            pause = error.retry_after or definition.pause_before(
-                fresh.attempts + 1, seed=f"{fresh.pk}:{fresh.attempts}"
-            )
-            due = now + timedelta(seconds=min(pause, 300))
+        pause = error.retry_after or definition.pause_before(fresh.attempts + 1, seed=f"{fresh.pk}:{fresh.attempts}")
+        due = now + timedelta(seconds=min(pause, 300))
+        has_time = watched is None or sampling.has_time(watched, due)
+        if not error.permanent and has_time and fresh.attempts < definition.attempts and not fresh.cancel_requested:
             transitions.move(
                 fresh, was=("leased",), state="sleeping", due_at=due, lease_until=None, reason=error.reason
             )
             transitions.event(locked, "S10", now=now, state="sleeping", step=fresh, text=sentence)
+            return
+        if watched is not None:
+            sampling.give_up(locked, watched, reason=error.reason, text=sentence, now=now)
             return
         finding = Finding(value=None, summary=sentence, reason=error.reason)
         row = keep(locked, fresh, finding, Judgement("error", error.reason, f"after {fresh.attempts} attempts"))
@@ -291,7 +310,9 @@ def failed(run: Run, step: StepRun, definition: Definition, error: CheckError) -
 
 
 @outlasted
-def _sleep(run: Run, step: StepRun, definition: Definition, pending: Pending) -> None:
+def _sleep(
+    run: Run, step: StepRun, definition: Definition, pending: Pending, watched: sampling.Watching | None
+) -> None:
     """The provider is not done: the row sleeps, no worker is held, no attempt is used up."""
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
@@ -299,11 +320,13 @@ def _sleep(run: Run, step: StepRun, definition: Definition, pending: Pending) ->
         if not _still_ours(step):
             _late(step, None, now)
             return
-        if step.t0 and now > step.t0 + timedelta(seconds=definition.timeout):
+        due = now + timedelta(seconds=pending.poll_after)
+        began = step.started_at if watched else step.t0
+        is_late = watched is not None and not sampling.has_time(watched, due)
+        if is_late or (began and now > began + timedelta(seconds=definition.timeout)):
             error = CheckError("timeout", f"Still waiting after {definition.timeout} s: {pending.note}", permanent=True)
         else:
             Attempt.objects.filter(step_run=step, fence=step.fence).update(outcome="pending", ended_at=now)
-            due = now + timedelta(seconds=pending.poll_after)
             fresh = StepRun.objects.get(pk=step.pk)
             transitions.move(
                 fresh,
@@ -316,7 +339,7 @@ def _sleep(run: Run, step: StepRun, definition: Definition, pending: Pending) ->
             )
             transitions.event(locked, "S10", now=now, state="sleeping", step=fresh, text=pending.note)
             return
-    failed(run, step, definition, error)
+    failed(run, step, definition, error, watched)
 
 
 def _preview(run: Run, step: StepRun, definition: Definition) -> None:

@@ -250,13 +250,15 @@ class StepRun(models.Model):
     value = models.JSONField(null=True, blank=True)
     result = models.JSONField(null=True, blank=True)
     samples = models.BigIntegerField(null=True, blank=True)
-    # When the first attempt began: the step's own timeout counts from here.
+    # When the first attempt began: the step's own timeout counts from here. Of a watch: when it became eligible, the
+    # start of its grid.
     t0 = models.DateTimeField(null=True, blank=True)
     observed_at = models.DateTimeField(null=True, blank=True)
     evidence_id = models.BigIntegerField(null=True, blank=True)
     overridden_by = models.CharField(max_length=120, blank=True)
     cancel_requested = models.BooleanField(default=False)
     ready_at = models.DateTimeField(null=True, blank=True)
+    # When it was opened. Of a watch: when the sample at hand was first tried; null between two samples.
     started_at = models.DateTimeField(null=True, blank=True)
     settled_at = models.DateTimeField(null=True, blank=True)
 

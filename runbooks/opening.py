@@ -9,9 +9,10 @@ from typing import Any
 from common.expressions import ExpressionError
 from common.plain import plain
 from incidents import notices
-from runbooks import locks, principals, reading, sealing, transitions
+from runbooks import locks, principals, reading, sealing, transitions, watching
 from runbooks.checks.base import CheckError
 from runbooks.definitions import Definition
+from runbooks.fields import Watch
 from runbooks.models import Run, StepRun
 from runbooks.verdicts import boolean
 
@@ -41,8 +42,10 @@ def open_step(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -
         return AtOnce("error", "expression", f"Could not be started: {error}")
     except CheckError as error:
         return AtOnce("error", error.reason, f"Could not be started: {error}")
-    if definition.kind in ("check", "action"):
-        fields = {"params": params, "params_digest": params_digest}
+    fields = {"params": params, "params_digest": params_digest}
+    if definition.watch is not None and not run.is_plan:
+        _open_watch(run, step, definition.watch, fields, now=now)
+    elif definition.kind in ("check", "action"):
         _open_provider(run, step, definition, fields, lock_name, now=now)
     elif definition.kind == "manual":
         _open_manual(run, step, definition, text, now=now)
@@ -69,6 +72,17 @@ def _open_provider(
             return
     if transitions.make_ready(step, was=("pending",), now=now, **fields):
         transitions.event(run, "S3", now=now, state="ready", step=step)
+
+
+def _open_watch(run: Run, step: StepRun, watch: Watch, rendered: dict[str, Any], *, now: datetime) -> None:
+    """S5: a watched check sleeps until its first sample is due; from now on its grid stands."""
+    # Of an earlier round ("run again"): what those found stays as evidence.
+    step.watch_samples.all().delete()
+    due = watching.grid(watch, now).due(1)
+    fields = rendered | {"queue": "checks", "started_at": None}
+    if transitions.move(step, was=("pending",), state="sleeping", due_at=due, t0=now, **fields):
+        text = f"sample 1 of {watch.samples} due {due.isoformat()}"
+        transitions.event(run, "S5", now=now, state="sleeping", step=step, text=text)
 
 
 def _open_manual(run: Run, step: StepRun, definition: Definition, text: str, *, now: datetime) -> None:

@@ -98,7 +98,7 @@ class RunbookSpec(Part):
         for _, step in self.steps():
             found += [
                 (step.id, field, f"Step `{step.id}` uses `{field}`, which is not run yet.")
-                for field in ("foreach", "watch")
+                for field in ("foreach",)
                 if getattr(step, field, None)
             ]
             if isinstance(step, RunbookStep):

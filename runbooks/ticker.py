@@ -26,6 +26,7 @@ from runbooks import (
     locks,
     opening,
     reading,
+    sampling,
     stopping,
     transitions,
     trigger,
@@ -254,6 +255,8 @@ def _recover(pk: int, now: datetime) -> None:
     definition = reading.step_of(run, step)
     if is_winding_down(run.state, step.phase):
         engine.move_on(run, now=now)
+    elif (watched := sampling.of(run, step, definition)) is not None:
+        sampling.lost(run, watched, now=now)
     else:
         engine.after_lost_worker(run, step, again="S12" if step.attempts < definition.attempts else None, now=now)
 

@@ -36,9 +36,16 @@ class Context:
     deadline: datetime
     # How many looks share the error probability (a watch takes many): alpha is divided by it.
     looks: int = 1
+    # The past time that a sample of a watch was due at; set only for checks that can look there (`at_past_times`).
+    at: datetime | None = None
     incident_number: int | None = None
     # For an action that people approved: the `before` and `after` they were shown. It does exactly that, or refuses.
     approved: dict[str, Any] | None = None
+
+    @property
+    def moment(self) -> datetime:
+        """The time to look at: windows end here."""
+        return self.at or self.now
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,8 @@ class Check(Generic[P]):
     gives_verdict: ClassVar[bool] = False
     gives_samples: ClassVar[bool] = False
     gives_age: ClassVar[bool] = False
+    # Whether `run` can say how things were at `context.moment` in the past: a watch makes up for missed samples then.
+    at_past_times: ClassVar[bool] = False
     # An example of `with:`, checked by test and shown in the guide.
     example: ClassVar[dict[str, Any]] = {}
     params: type[P]

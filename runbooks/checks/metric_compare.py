@@ -123,6 +123,7 @@ class MetricCompare(Check[MetricCompareParams]):
     gives_verdict: ClassVar[bool] = True
     gives_samples: ClassVar[bool] = True
     gives_age: ClassVar[bool] = True
+    at_past_times: ClassVar[bool] = True
     example: ClassVar[dict[str, Any]] = {"signal": "accuracy", "window": "30m", "baseline": "1h", "margin": 0.02}
     params = MetricCompareParams
 
@@ -151,11 +152,11 @@ class MetricCompare(Check[MetricCompareParams]):
 
 def _windows(params: MetricCompareParams, context: Context) -> tuple[Window, list[Window]]:
     """The window now and those it is compared with, newest first."""
-    trouble = context.onset or context.now - timedelta(seconds=params.window)
-    start = max(trouble, context.now - timedelta(seconds=params.window))
+    trouble = context.onset or context.moment - timedelta(seconds=params.window)
+    start = max(trouble, context.moment - timedelta(seconds=params.window))
     if params.since is not None:
-        start = min(max(start, params.since), context.now)
-    now = Window("now", start, context.now)
+        start = min(max(start, params.since), context.moment)
+    now = Window("now", start, context.moment)
     # Before the trouble began, not before the window: a long incident must not be its own baseline.
     end = min(trouble, start) - timedelta(seconds=params.gap)
     before = Window("before", end - timedelta(seconds=params.baseline), end)

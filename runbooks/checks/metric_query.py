@@ -59,19 +59,20 @@ class MetricQuery(Check[MetricQueryParams]):
     title: ClassVar[str] = "Measure one number"
     gives_samples: ClassVar[bool] = True
     gives_age: ClassVar[bool] = True
+    at_past_times: ClassVar[bool] = True
     example: ClassVar[dict[str, Any]] = {"signal": "error_rate", "window": "1h"}
     params = MetricQueryParams
 
     def run(self, params: MetricQueryParams, context: Context) -> Finding:
         """Ask for the number now, and for the window as a chart."""
         source, query, unit, name = _source(params, context)
-        now = source.instant(query, at=context.now)
-        start = context.now - timedelta(seconds=params.window)
-        chart = source.range(query, start=start, end=context.now, step=step_for(params.window))
+        now = source.instant(query, at=context.moment)
+        start = context.moment - timedelta(seconds=params.window)
+        chart = source.range(query, start=start, end=context.moment, step=step_for(params.window))
         if now.state == "empty" and not chart.series:
             # What lived between two points of the chart only was there all the same: look closely, once.
             closely = max(1.0, params.window / CLOSE_POINTS)
-            chart = source.range(query, start=start, end=context.now, step=closely)
+            chart = source.range(query, start=start, end=context.moment, step=closely)
         finding = _Facts(source, query, unit, name, params.window, chart, context)
         if now.state == "empty":
             return finding.nothing()
@@ -122,7 +123,7 @@ class _Facts:
             reason = "no_series"
             summary = f"{title(self.name)} has no series: nothing matched in the last {words(self.window)}."
         else:
-            age = (self.context.now - self.last_at).total_seconds()
+            age = (self.context.moment - self.last_at).total_seconds()
             reason = "stale"
             summary = f"{title(self.name)} has no value now; the last one is {words(max(0, age))} old."
         return self._finding(
@@ -149,8 +150,8 @@ class _Facts:
             samples=len(self.points),
             observed_at=observed_at,
             query=self.query,
-            window_from=self.context.now - timedelta(seconds=self.window),
-            window_to=self.context.now,
+            window_from=self.context.moment - timedelta(seconds=self.window),
+            window_to=self.context.moment,
             unit=self.unit,
             source=self.source.connection.slug,
             result=result | {"series": series, "last_at": last},

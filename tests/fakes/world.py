@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from typing import Any, ClassVar
 
 from runbooks.actions import ACTIONS
@@ -28,6 +29,9 @@ class World:
         self.says: dict[str, Any] = {}
         self.actions: list[Any] = []
         self.lookups: list[Any] = []
+        # What a check finds at a time once no answer is told, and what every check was asked with.
+        self.finds: Callable[[datetime], Any] = lambda moment: 1.0
+        self.asked: list[Context] = []
 
     @property
     def effects(self) -> Counter[str]:
@@ -62,9 +66,17 @@ class Ask(Check[WorldParams]):
 
     def run(self, params: WorldParams, context: Context) -> Finding | Pending:
         """The next answer: a finding, "not yet", or a bare value."""
+        self.world.asked.append(context)
         answers = [self.world.says[params.to]] if params.to in self.world.says else self.world.checks
-        answer = self.world.next(answers, 1.0)
+        answer = self.world.next(answers, lambda: self.world.finds(context.moment))
         return answer if isinstance(answer, Finding | Pending) else Finding(answer, f"The value is {answer}.")
+
+
+class AskPast(Ask):
+    """The same, also about the past."""
+
+    name: ClassVar[str] = "world.past"
+    at_past_times: ClassVar[bool] = True
 
 
 class Act(Action[WorldParams]):
@@ -106,10 +118,10 @@ def _act(world: World, effect: EffectClass, least: Risk) -> Act:
 
 @contextmanager
 def known() -> Iterator[World]:
-    """The engine knows world.ask, world.set, world.keyed, world.probe, world.once and world.notify for a while."""
+    """The engine knows world.ask, world.past and one action per class (world.set, world.keyed …) for a while."""
     world = World()
     with ExitStack() as stack:
-        stack.enter_context(CHECKS.including(Ask(world)))
+        stack.enter_context(CHECKS.including(Ask(world), AskPast(world)))
         acts = [_act(world, effect, "medium") for effect in ("set", "keyed", "probe", "once")]
         stack.enter_context(ACTIONS.including(*acts, _act(world, "notify", "low")))
         yield world

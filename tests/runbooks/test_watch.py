@@ -1,0 +1,450 @@
+"""A watch in the engine: samples on a fixed grid, through lost workers, outages, pauses and stops (cases 17 to 21)."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from catalog.models import Team
+from common import clock
+from incidents import postmortem_facts
+from incidents.models import Evidence, Incident, TimelineEntry
+from runbooks import execution, leases, reading, repeating, runs, ticker
+from runbooks.checks.base import CheckError, Finding, Pending
+from runbooks.models import Attempt, Run, RunEvent, Sample, StepRun
+from tests.factories import make_actor
+from tests.factories_runbooks import make_runbook, start, states, step
+from tests.fakes.world import Killed, World
+
+pytestmark = pytest.mark.django_db
+HOUR = timedelta(hours=1)
+BAD, NOTHING, BROKEN = 9.0, Finding(None, "Nothing was there."), CheckError("auth", "The key is wrong.", permanent=True)
+
+
+def watch(
+    team: Team,
+    incident: Incident | None = None,
+    rules: str = "",
+    *,
+    check: str = "world.ask",
+    every: str = "every: 1h, for: 24h",
+    more: str = "pass_if: value < 5",
+    beside: str = "",
+) -> Run:
+    """A run whose first and only phase is a watch (and `beside` it, further steps)."""
+    steps = f"""
+  verify:
+    - id: holds
+      name: Does it hold?
+      check: {check}
+      {more}
+      watch: {{{every}{", " if rules else ""}{rules}}}
+{beside}"""
+    return start(make_runbook(team, steps), make_actor(team), team, incident)
+
+
+def work(worker: str = "test") -> None:
+    """One second of a worker: a tick, then what is ready."""
+    ticker.tick(worker)
+    for pk in list(StepRun.objects.filter(state="ready").values_list("pk", flat=True)):
+        execution.execute(pk, worker)
+
+
+def come(run: Run, moved_clock: Any, times: int = 1) -> None:
+    """Let so many samples come due, one after another, and be taken."""
+    for _ in range(times):
+        due = step(run, "holds").due_at
+        if due is not None:
+            moved_clock.time = max(moved_clock.time, due)
+            work()
+
+
+def letters(run: Run, name: str = "holds") -> str:
+    """The samples so far: p, f, i, e, m."""
+    rows = Sample.objects.filter(step_run=step(run, name)).order_by("k")
+    assert [row.k for row in rows] == list(range(1, len(rows) + 1))
+    return "".join(row.verdict[0] for row in rows)
+
+
+def test_it_sleeps_until_its_first_sample(team: Team, world: World, moved_clock: Any) -> None:
+    run = watch(team)
+    opened = moved_clock.time
+    assert (step(run, "holds").state, step(run, "holds").due_at) == ("sleeping", opened + HOUR)
+    moved_clock.forward(minutes=59)
+    work()
+    assert letters(run) == ""
+    moved_clock.forward(minutes=1)
+    work()
+    assert (letters(run), step(run, "holds").due_at) == ("p", opened + 2 * HOUR)
+    assert list(RunEvent.objects.filter(step="holds").values_list("transition", flat=True)) == [
+        "S5",
+        "S11",
+        "S8",
+        "S10",
+    ]
+
+
+def test_it_passes_although_two_samples_fail(team: Team, incident: Incident, world: World, moved_clock: Any) -> None:
+    """Case 18: sample 24 is due at t0 + 24 h sharp although each takes 3 min; both fails are pinned, no pass is."""
+    opened = moved_clock.time
+
+    def slow(moment: datetime) -> float:
+        moved_clock.forward(minutes=3)
+        return BAD if (moment - opened) // HOUR in (4, 10) else 1.0
+
+    world.finds = slow
+    run = watch(team, incident, "max_fails: 2, fail_streak: 2")
+    come(run, moved_clock, 24)
+    assert letters(run) == "pppfpppppf" + 14 * "p"
+    last = Sample.objects.get(k=24)
+    assert (last.due_at, last.taken_at) == (opened + 24 * HOUR, opened + 24 * HOUR + timedelta(minutes=3))
+    run.refresh_from_db()
+    assert (states(run)["holds"], run.outcome) == ("pass", "resolved")
+    told = TimelineEntry.objects.filter(kind="check").order_by("seq")
+    assert [(entry.data.get("sample"), entry.pinned) for entry in told] == [("4", True), ("10", True), (None, False)]
+    assert "sample 4 of 24) Problem found: The value is 9.0." in told[0].text
+    assert "22 of 24 samples passed, 2 found the problem (at most 2 may)." in told[2].text
+    first = Evidence.objects.filter(kind="sample", verdict="fail").earliest("number")
+    assert told[0].evidence == [first.number]
+
+
+def test_it_fails_on_a_streak_across_a_gap(team: Team, incident: Incident, world: World, moved_clock: Any) -> None:
+    """Case 19: pass, pass, pass, fail, inconclusive, fail: fail at k=6; the watch beside it has no verdict."""
+    beside = """
+    - id: also
+      check: world.past
+      pass_if: value < 5
+      watch: {every: 150m, for: 24h}
+"""
+    run = watch(team, incident, "max_fails: 2, fail_streak: 2", beside=beside)
+    for answer in [1.0, 1.0, 1.0, BAD, NOTHING, BAD]:
+        also, holds = step(run, "also").due_at, step(run, "holds").due_at
+        assert also is not None
+        assert holds is not None
+        if also < holds:
+            moved_clock.time = also
+            work()
+        world.checks = [answer]
+        come(run, moved_clock)
+    assert letters(run, "also") == "pp", "they ran side by side"
+    run.refresh_from_db()
+    assert (letters(run), states(run)) == ("pppfif", {"holds": "fail", "also": "cancelled"})
+    assert (step(run, "holds").reason, step(run, "also").verdict) == ("fail_streak", "")
+    assert (run.state, run.outcome) == ("finished", "not_resolved")
+    assert "2 samples in a row found the problem, up to sample 6 of 24." in step(run, "holds").summary
+
+
+@pytest.mark.parametrize(
+    ("check", "hours", "samples", "verdict"),
+    [
+        ("world.past", 5.5, "ppp" + 5 * "p" + 16 * "p", "pass"),
+        ("world.ask", 5.5, "ppp" + "mmmm" + "p" + 16 * "p", "pass"),
+        ("world.ask", 8.5, "ppp" + "mmmmmmm" + "p" + 13 * "p", "inconclusive"),
+    ],
+)
+def test_it_makes_up_for_an_outage_as_far_as_the_check_can(
+    team: Team,
+    incident: Incident,
+    world: World,
+    moved_clock: Any,
+    check: str,
+    hours: float,
+    samples: str,
+    verdict: str,
+) -> None:
+    """Case 20: nothing runs from k=3 on: the past is measured at its due times, or missed and told once."""
+    run = watch(team, incident, "max_fails: 2", check=check)
+    opened = moved_clock.time
+    come(run, moved_clock, 3)
+    moved_clock.forward(hours=hours)
+    work()
+    come(run, moved_clock, 24)
+    assert (letters(run), states(run)["holds"]) == (samples, verdict)
+    looked = [context.moment - opened for context in world.asked]
+    if check == "world.past":
+        assert looked == [k * HOUR for k in range(1, 25)]
+    else:
+        assert looked[3] == 3 * HOUR + timedelta(hours=hours), "the newest is measured as things are now"
+        missed = TimelineEntry.objects.get(data__verdict="missed")
+        assert f"(sample 4 to {3 + samples.count('m')} of 24) Missed" in missed.text
+
+
+@pytest.mark.slow
+def test_it_asks_for_at_most_two_hundred_past_times(team: Team, world: World, moved_clock: Any) -> None:
+    run = watch(team, check="world.past", every="every: 1m, for: 6h", rules="max_inconclusive: 40")
+    moved_clock.forward(minutes=240)
+    work()
+    assert letters(run) == 40 * "m" + 200 * "p"
+    assert world.asked[0].moment == Sample.objects.get(k=41).due_at
+
+
+def test_it_is_not_resolved_by_samples_that_cannot_tell(
+    team: Team, incident: Incident, world: World, moved_clock: Any
+) -> None:
+    """Case 21: 24 inconclusive samples are unverified, never resolved; they are told once."""
+    world.finds = lambda moment: NOTHING
+    run = watch(team, incident)
+    come(run, moved_clock, 24)
+    run.refresh_from_db()
+    assert (letters(run), states(run)["holds"], run.outcome) == (24 * "i", "inconclusive", "unverified")
+    assert TimelineEntry.objects.filter(kind="check", data__sample="1").count() == 1
+    assert TimelineEntry.objects.filter(kind="check").count() == 2
+
+
+def test_it_never_passes_over_a_gap_in_the_data(team: Team, world: World, moved_clock: Any) -> None:
+    opened = moved_clock.time
+    world.finds = lambda moment: NOTHING if (moment - opened) // HOUR <= 3 else 1.0
+    run = watch(team, every="every: 1h, for: 8h")
+    come(run, moved_clock, 8)
+    assert letters(run) == "iiippppp"
+    assert (states(run)["holds"], step(run, "holds").reason) == ("inconclusive", "max_inconclusive")
+
+
+def restart(number: int) -> str:
+    """Everything that a process holds in memory is gone; another one, of another name, begins."""
+    reading._book.cache_clear()
+    leases._held.clear()
+    ticker._done_at.clear()
+    return f"worker-{number}"
+
+
+@pytest.mark.parametrize(
+    ("check", "relapse", "samples"),
+    [("world.ask", None, 24 * "p"), ("world.ask", 19, 18 * "p" + "f"), ("world.past", 19, 18 * "p" + "f")],
+)
+def test_it_lasts_a_day_through_ten_restarts(
+    team: Team, incident: Incident, world: World, moved_clock: Any, check: str, relapse: int | None, samples: str
+) -> None:
+    """P8: ten workers die in the middle of a sample; each sample is taken once, and a relapse is seen at once."""
+    opened, worker = moved_clock.time, "worker-0"
+    world.finds = lambda moment: BAD if relapse and moment >= opened + relapse * HOUR else 1.0
+    run = watch(team, incident, check=check)
+    for k in range(1, 25):
+        moved_clock.time = opened + k * HOUR
+        if k % 2 == 0 and k <= 20:
+            world.checks = [Killed()]
+            with contextlib.suppress(Killed):
+                work(worker)
+            worker = restart(k)
+            moved_clock.forward(seconds=61)
+        work(worker)
+    run.refresh_from_db()
+    assert letters(run) == samples
+    assert [row.due_at for row in Sample.objects.order_by("k")] == [
+        opened + k * HOUR for k in range(1, len(samples) + 1)
+    ]
+    assert run.outcome == ("not_resolved" if relapse else "resolved")
+    assert Attempt.objects.filter(outcome="lost").count() == (9 if relapse else 10)
+    ended = run.ended_at
+    assert ended is not None
+    assert ended - opened <= (relapse or 24) * HOUR + timedelta(minutes=2)
+
+
+def test_it_catches_up_with_a_backlog_after_each_of_ten_restarts(team: Team, world: World, moved_clock: Any) -> None:
+    """A worker dies in its second sample and nobody comes for two hours: that one is an error, none is missed."""
+    opened = moved_clock.time
+    run = watch(team, rules="max_inconclusive: 10", check="world.past")
+    for number in range(1, 11):
+        moved_clock.time = opened + 2 * number * HOUR
+        world.checks = [1.0, Killed()]
+        with contextlib.suppress(Killed):
+            work(restart(number))
+    moved_clock.forward(hours=4)
+    work()
+    assert (letters(run), states(run)["holds"]) == (10 * "pe" + "pppp", "pass")
+    assert [context.moment - opened for context in world.asked] == [k * HOUR for k in range(1, 25)]
+
+
+def test_it_tries_a_sample_again_only_before_the_next_is_due(team: Team, world: World, moved_clock: Any) -> None:
+    world.checks = [CheckError("timeout", "Slow."), 1.0, CheckError("timeout", "Slow.", retry_after=300), 1.0]
+    run = watch(team, every="every: 1m, for: 4m", more="pass_if: value < 5\n      attempts: 3")
+    come(run, moved_clock, 3)
+    assert letters(run) == "pe"
+    assert (Sample.objects.get(k=2).reason, step(run, "holds").attempts) == ("timeout", 0)
+    come(run, moved_clock, 2)
+    assert (letters(run), states(run)["holds"]) == ("pepp", "pass")
+
+
+def test_it_counts_what_took_too_long_as_an_error(team: Team, world: World, moved_clock: Any) -> None:
+    def slow() -> float:
+        moved_clock.forward(seconds=61)
+        return 1.0
+
+    world.checks = [slow]
+    run = watch(team, every="every: 1m, for: 4m", more="pass_if: value < 5\n      timeout: 10m")
+    come(run, moved_clock, 4)
+    assert letters(run)[0] == "e"
+    assert (Sample.objects.get(k=1).reason, Evidence.objects.get(verdict="error").kind) == ("overrun", "sample")
+    assert world.asked[0].deadline - world.asked[0].now == timedelta(minutes=1), "the check is told how long it has"
+
+
+@pytest.mark.parametrize(("attempts", "expected"), [(2, "p"), (1, "e")])
+def test_a_lost_sample_is_an_error_sample_and_no_settled_step(
+    team: Team, world: World, moved_clock: Any, attempts: int, expected: str
+) -> None:
+    run = watch(team, more=f"pass_if: value < 5\n      attempts: {attempts}")
+    world.checks = [Killed()]
+    moved_clock.forward(hours=1)
+    with contextlib.suppress(Killed):
+        work("dies")
+    moved_clock.forward(seconds=61)
+    work()
+    assert (letters(run), step(run, "holds").state) == (expected, "sleeping")
+
+
+def test_a_sample_that_nobody_resumed_in_time_is_an_error(team: Team, world: World, moved_clock: Any) -> None:
+    run = watch(team, every="every: 2m, for: 20m")
+    world.checks = [Killed()]
+    moved_clock.forward(minutes=2)
+    with contextlib.suppress(Killed):
+        work("dies")
+    moved_clock.forward(seconds=61)
+    ticker.tick("lives")
+    assert (step(run, "holds").state, letters(run)) == ("ready", "")
+    moved_clock.forward(seconds=59)
+    work()
+    assert (letters(run), step(run, "holds").state) == ("e", "ready")
+    work()
+    assert letters(run) == "ep"
+    assert Sample.objects.get(k=1).reason == "overrun"
+
+
+def test_it_asks_a_person_once_it_cannot_be_measured_any_more(
+    team: Team, incident: Incident, world: World, moved_clock: Any
+) -> None:
+    world.finds = lambda moment: (_ for _ in ()).throw(BROKEN)
+    run = watch(team, incident, every="every: 1h, for: 6h")
+    come(run, moved_clock, 6)
+    assert (letters(run), states(run)["holds"]) == ("eeeee", "blocked ask")
+    assert (step(run, "holds").proposed_verdict, step(run, "holds").reason) == ("error", "error_streak")
+    world.finds = lambda moment: 1.0
+    runs.answer(step(run, "holds"), actor=make_actor(team), decision="again")
+    assert (letters(run), step(run, "holds").due_at) == ("", moved_clock.time + HOUR)
+    come(run, moved_clock, 6)
+    assert letters(run) == "pppppp"
+    assert Evidence.objects.filter(kind="sample").count() == 11, "what the first round found is kept"
+
+
+def test_it_can_run_again_while_its_phase_is_at_work(team: Team, world: World, moved_clock: Any) -> None:
+    run = watch(team, every="every: 1h, for: 2h", beside="    - {id: look, manual: Is it so?}\n")
+    come(run, moved_clock, 2)
+    assert states(run) == {"holds": "pass", "look": "blocked human"}
+    repeating.rerun(step(run, "holds"), actor=make_actor(team))
+    assert (letters(run), step(run, "holds").state) == ("", "sleeping")
+
+
+def test_it_waits_for_a_provider_that_is_not_done(team: Team, world: World, moved_clock: Any) -> None:
+    run = watch(team, every="every: 1m, for: 3m")
+    world.checks = [Pending(5, "half done"), 1.0, Pending(5, "half done"), Pending(90, "half done")]
+    come(run, moved_clock)
+    assert (step(run, "holds").state, step(run, "holds").pending_note, letters(run)) == ("sleeping", "half done", "")
+    come(run, moved_clock, 3)
+    assert letters(run) == "pe"
+    keys = [context.step_key.rsplit(":", 1)[1] for context in world.asked]
+    assert keys == ["1", "1", "2", "2"], "each sample starts a job of its own"
+
+
+def test_it_takes_nothing_while_the_run_is_paused(team: Team, world: World, moved_clock: Any) -> None:
+    run = watch(team)
+    come(run, moved_clock, 2)
+    runs.pause(run, actor=make_actor(team))
+    moved_clock.forward(hours=3)
+    work()
+    assert letters(run) == "pp"
+    runs.resume(run, actor=make_actor(team))
+    work()
+    assert letters(run) == "ppmmp"
+
+
+def test_a_cancelled_watch_has_no_verdict(team: Team, world: World, moved_clock: Any) -> None:
+    run = watch(team)
+    come(run, moved_clock, 3)
+    moved_clock.time = step(run, "holds").due_at
+    ticker.tick("w")
+    claimed = execution.claim(step(run, "holds").pk, "w")
+    assert claimed is not None
+    runs.cancel(run, actor=make_actor(team))
+    execution._check(*claimed)
+    row = step(run, "holds")
+    assert (row.state, row.verdict, letters(run)) == ("cancelled", "", "ppp")
+    assert Attempt.objects.filter(outcome="late").count() == 1
+    work()
+    assert letters(run) == "ppp"
+
+
+def test_it_takes_a_sample_once_however_the_clock_steps(team: Team, world: World, moved_clock: Any) -> None:
+    """Case 17, F22: an hour back takes nothing twice and nothing early; the grid stays where it is."""
+    run = watch(team)
+    opened = moved_clock.time
+    come(run, moved_clock, 3)
+    moved_clock.forward(hours=-1)
+    work()
+    assert letters(run) == "ppp"
+    assert step(run, "holds").due_at == opened + 4 * HOUR
+    moved_clock.forward(hours=2)
+    work()
+    assert letters(run) == "pppp"
+
+
+def test_it_judges_a_sample_as_any_check_with_its_number_and_age(team: Team, world: World, moved_clock: Any) -> None:
+    """The guards come first, age counts from the time that is looked at, and `sample` is a name."""
+    more = "pass_if: value < sample.k or sample.n != 4\n      min_samples: 10\n      max_age: 10m"
+    run = watch(team, every="every: 1h, for: 4h", check="world.past", rules="max_fails: 4", more=more)
+    opened = moved_clock.time
+    seen = [opened + k * HOUR - timedelta(minutes=5) for k in range(1, 5)]
+    world.checks = [
+        Finding(2.0, "x", samples=10, observed_at=seen[0]),
+        Finding(1.0, "x", samples=10, observed_at=seen[1]),
+        Finding(1.0, "x", samples=9, observed_at=seen[2]),
+        Finding(1.0, "x", samples=10, observed_at=seen[2]),
+    ]
+    moved_clock.forward(hours=5)
+    work()
+    assert letters(run) == "fpii"
+    assert [row.reason for row in Sample.objects.order_by("k")] == ["", "", "too_few_samples", "stale"]
+
+
+def test_it_shares_the_error_probability_over_its_looks(team: Team, world: World, moved_clock: Any) -> None:
+    run = watch(team)
+    come(run, moved_clock)
+    assert world.asked[0].looks == 24
+    assert reading.step_of(run, step(run, "holds")).looks == 24
+
+
+def test_it_keeps_all_samples_in_one_piece_of_evidence(
+    team: Team, incident: Incident, world: World, moved_clock: Any
+) -> None:
+    world.checks = [1.0, BAD, NOTHING, 2.0]
+    run = watch(team, incident, "max_fails: 1", every="every: 1h, for: 4h")
+    opened = moved_clock.time
+    come(run, moved_clock, 4)
+    row = Evidence.objects.get(kind="check")
+    assert (row.verdict, row.samples, row.value) == ("pass", 4, 2.0)
+    assert (row.window_from, row.window_to) == (opened, opened + 4 * HOUR)
+    assert row.result["series"]["value"][1] == [(opened + 2 * HOUR).timestamp(), 9.0]
+    assert [line["verdict"] for line in row.result["table"]] == ["pass", "fail", "inconclusive", "pass"]
+    cited = postmortem_facts.gather(incident).evidence.values()
+    assert [(found.kind, found.verdict) for found in cited] == [
+        ("sample", "fail"),
+        ("sample", "inconclusive"),
+        ("check", "pass"),
+    ]
+    assert step(run, "holds").result == {
+        "samples": {"pass": 2, "fail": 1, "inconclusive": 1, "error": 0, "missed": 0},
+        "of": 4,
+    }
+
+
+@pytest.mark.parametrize(("pin", "pinned"), [("never", [False, False]), ("on_problem", [True, True])])
+def test_it_pins_what_its_step_says(
+    team: Team, incident: Incident, world: World, moved_clock: Any, pin: str, pinned: list[bool]
+) -> None:
+    world.finds = lambda moment: BAD
+    run = watch(team, incident, more=f"pass_if: value < 5\n      pin: {pin}")
+    come(run, moved_clock)
+    entries = TimelineEntry.objects.filter(kind="check").order_by("seq")
+    assert ([entry.pinned for entry in entries], states(run)["holds"]) == (pinned, "fail")
+    assert clock.now() == moved_clock.time

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from runbooks.actions import ACTIONS
-from runbooks.actions.base import Action, Applied, EffectClass, Preview, Risk
+from runbooks.actions.base import Action, Applied, EffectClass, NotApplied, Preview, Refused, Risk
 from runbooks.checks import CHECKS
 from runbooks.checks.base import Check, Context, Finding, Params, Pending
 
@@ -18,11 +18,17 @@ class Killed(BaseException):
     """kill -9, as far as one process can play it: nothing of ours catches it, and nothing after it runs."""
 
 
+class KilledBefore(Killed):
+    """The same, a moment earlier: what was to be done has not left the machine."""
+
+
 class World:
     """What was asked and done, by key; what comes next. An exception is raised, a function called at that moment."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        # How often each key really did something: not where it was refused, or was known not to have been applied.
+        self.happened: Counter[str] = Counter()
         self.looked = 0
         self.checks: list[Any] = []
         # What a check answers each time that was asked with this `to`; others take the next of `checks`.
@@ -95,13 +101,20 @@ class Act(Action[WorldParams]):
     def apply(self, params: WorldParams, key: str, context: Context) -> Applied:
         """The call has left; then comes the answer."""
         self.world.calls.append(key)
-        self.world.next(self.world.actions, None)
+        try:
+            self.world.next(self.world.actions, None)
+        except (Refused, NotApplied, KilledBefore):
+            raise
+        except BaseException:
+            self.world.happened[key] += 1
+            raise
+        self.world.happened[key] += 1
         return Applied(f"Switched to {params.to}.", before={"value": "off"}, after={"value": params.to})
 
     def lookup(self, params: WorldParams, key: str, context: Context) -> bool | None:
         """What the test says; by default the truth."""
         self.world.looked += 1
-        found: bool | None = self.world.next(self.world.lookups, key in self.world.calls)
+        found: bool | None = self.world.next(self.world.lookups, key in self.world.happened)
         return found
 
 

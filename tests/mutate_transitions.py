@@ -1,0 +1,117 @@
+"""Is every transition of a step noticed by a test? Each of S1 to S20 is taken out of the engine, and the cases run.
+
+    python -m tests.mutate_transitions [S7 S12 …] [-- tests/more …]
+
+Taken out means: the UPDATE that a transition made and its event are rolled back at the moment at which the event is
+written, and the rest of the code goes on as if they had happened. The cases run once per transition, in a child, until
+one fails. Exits with 1 and names the transitions whose loss nothing noticed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+TRANSITIONS = [f"S{number}" for number in range(1, 21)]
+CASES = ["tests/conformance", "-k", "test_case"]
+# Taken out first: no transition at all, which nobody may notice.
+NOTHING = "none"
+NOT_NEEDED = "not slow and not nightly and not real"
+
+
+def take_out(name: str) -> None:
+    """From now on this process's engine does not know the transition."""
+    from django.db import transaction
+    from django.db.models import QuerySet
+
+    from runbooks import transitions
+    from runbooks.models import StepRun
+
+    # A savepoint before each UPDATE of a step's state in the open transaction: where the event may go back to.
+    before: list[str] = []
+    update, event = QuerySet.update, transitions.event
+
+    def with_savepoint(self: QuerySet[Any], **changes: Any) -> int:
+        if self.model is StepRun and "state" in changes and transaction.get_connection().in_atomic_block:
+            before.append(transaction.savepoint())
+        return update(self, **changes)
+
+    def without(run: Any, transition: str, **more: Any) -> None:
+        if transition == name and more.get("step") is not None and before:
+            transaction.savepoint_rollback(before.pop())
+            before.clear()
+        else:
+            event(run, transition, **more)
+
+    setattr(QuerySet, "update", with_savepoint)
+    setattr(transitions, "event", without)
+
+
+class Mutants:
+    """The pytest plugin: one round over the cases for each transition, each in a child of its own."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.noticed_by: dict[str, str] = {}
+        self._failed: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the first failure, in whatever part of a test."""
+        if report.failed:
+            self._failed.append(report.nodeid)
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """The database is made by one case with nothing taken out; then come the mutants."""
+        run: Callable[..., Any] = session.config.hook.pytest_runtest_protocol
+        first, last = session.items[0], session.items[-1]
+        # Naming another as the next keeps the database and puts away all that belongs to the one.
+        run(item=first, nextitem=last)
+        assert not self._failed, f"{self._failed} fails with nothing taken out"
+        from django.db import connections
+
+        for name in [NOTHING, *self.names]:
+            connections.close_all()
+            reading, writing = os.pipe()
+            child = os.fork()
+            if child == 0:
+                take_out(name)
+                for item in session.items:
+                    run(item=item, nextitem=first if item is last else last)
+                    if self._failed:
+                        break
+                os.write(writing, (self._failed or [""])[0].encode())
+                os._exit(0)
+            os.close(writing)
+            with os.fdopen(reading) as told:
+                self.noticed_by[name] = told.read()
+            os.waitpid(child, 0)
+            sys.stdout.write(f"\n{name:>4}  {self.noticed_by[name] or 'nobody notices'}\n")
+            sys.stdout.flush()
+        run(item=first, nextitem=None)
+        return True
+
+
+def main(words: list[str]) -> int:
+    """Run what was asked for; 1 when a loss was not noticed."""
+    names = [word for word in words if word in TRANSITIONS] or TRANSITIONS
+    more = words[words.index("--") + 1 :] if "--" in words else []
+    mutants = Mutants(names)
+    options = ["-p", "no:cacheprovider", "-q", "--no-header", "-m", NOT_NEEDED, *CASES, *more]
+    # pytest's own ending also fails when the run itself was broken.
+    code = pytest.main(options, plugins=[mutants])
+    unnoticed = [name for name in names if not mutants.noticed_by.get(name)]
+    sys.stdout.write(
+        f"{len(names) - len(unnoticed)} of {len(names)} noticed; unnoticed: {', '.join(unnoticed) or '–'}\n"
+    )
+    false = mutants.noticed_by.get(NOTHING, "the run was broken")
+    if false:
+        sys.stdout.write(f"worth nothing, for with nothing taken out this fails: {false}\n")
+    return int(bool(unnoticed or false) or code not in (0, 1))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

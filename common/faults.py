@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 from django.conf import settings
 
@@ -19,6 +21,8 @@ POINTS = {
     "K3": "an effect was marked sent, before the call",
     "K4": "the outer system answered, nothing recorded",
     "K5": "the result was committed",
+    "B1": "a ticker's round begins",
+    "B2": "a ticker's round has ended",
     "R1": "a restored copy is in place, nothing in it was put in doubt",
 }
 _passed: dict[str, int] = {}
@@ -28,10 +32,16 @@ _lock = threading.Lock()
 def crashpoint(name: str, *, after: float = 0.0) -> None:
     """End this process at once, without clean-up, if BACKSTOP_FAULT_POINT is `name` or `name:n` (the n-th passing).
 
+    Or `@folder`: if this process can take the file of that name out of the folder, so that of several one dies.
     `after` are seconds for what is under way already, such as bytes that the event loop holds.
     """
     wanted = settings.BACKSTOP.fault_point
     if not wanted:
+        return
+    if wanted.startswith("@"):
+        with suppress(FileNotFoundError):
+            Path(wanted[1:], name).unlink()
+            os._exit(137)
         return
     point, _, count = wanted.partition(":")
     if point != name:

@@ -1,6 +1,7 @@
 """One action for each class of effects that Backstop itself ships none of: each posts to a counting upstream.
 
-They have no other wit, so what the upstream counts is what the engine let happen.
+They have no other wit, so what the upstream counts is what the engine let happen. And two checks: one that looks there,
+and one that kills whoever runs it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 
 from common import http
 from runbooks.actions.base import Action, Ambiguous, Applied, EffectClass, Preview, Risk
-from runbooks.checks.base import Context, Params
+from runbooks.checks.base import Check, Context, Finding, Params
 
 KINDS: tuple[EffectClass, ...] = ("keyed", "notify", "probe", "once")
 
@@ -52,3 +53,32 @@ def _effect(kind: EffectClass) -> Action[Any]:
 
 
 EFFECTS = [_effect(kind) for kind in KINDS]
+
+
+class Look(Check[Params]):
+    """Ask the upstream for a value, which is above 0."""
+
+    name: ClassVar[str] = "test.look"
+    title: ClassVar[str] = "Look at the upstream"
+    params = Params
+
+    def run(self, params: Params, context: Context) -> Finding:
+        """Look."""
+        url = f"{os.environ['BACKSTOP_TEST_UPSTREAM']}/effects/look"
+        value = http.request("GET", url, timeout=25).json()["value"]
+        return Finding(value, f"It is {value}.")
+
+
+class Poison(Check[Params]):
+    """A library that crashes the process, each time."""
+
+    name: ClassVar[str] = "test.poison"
+    title: ClassVar[str] = "Crash"
+    params = Params
+
+    def run(self, params: Params, context: Context) -> Finding:
+        """Crash."""
+        os._exit(139)
+
+
+LOOKS: list[Check[Any]] = [Look(), Poison()]

@@ -32,9 +32,10 @@ class Upstream:
         """As at the beginning: v2 serves and fails, nothing was changed."""
         self.model = "v2"
         self.flag_changes = 0
-        # How often each class of effect really happened, and the keys under which it did.
+        # How often each class of effect really happened, and each key; the keys that were seen.
         self.effects: Counter[str] = Counter()
         self.keys: set[str] = set()
+        self.times: Counter[str] = Counter()
         self._held = ""
         self._held_after = self._lost = False
         self.caught, self._released = threading.Event(), threading.Event()
@@ -73,11 +74,14 @@ class Upstream:
             if asked.path == "/flags/model":
                 return self._flag(asked, key)
             kind = asked.path.removeprefix("/effects/")
+            if kind == "look":
+                return Reply(json.dumps({"value": 1}).encode())
             if asked.method == "GET":
                 return Reply(json.dumps({"happened": key in self.keys}).encode())
             # Only this class of systems knows a key again.
             if not (kind == "keyed" and key in self.keys):
                 self.effects[kind] += 1
+                self.times[key] += 1
             self.keys.add(key)
             return Reply()
 

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import close_old_connections, connections
 
 from common import clock, http
+from common.faults import crashpoint
 from runbooks import health, ticker
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,9 @@ class Runner:
 
     def tick(self) -> None:
         """One tick of the engine, and the outside heartbeat once a minute while all is well."""
+        crashpoint("B1")
         ticker.tick(self.name, self.queues)
+        crashpoint("B2")
         self.last_ok = time.monotonic()
         if settings.BACKSTOP.dead_man_url and time.monotonic() - self._pinged >= DEAD_MAN_SECONDS:
             self._pinged = time.monotonic()

@@ -28,7 +28,8 @@ from runbooks.planning import (
 
 
 def run_of(*steps: StepState, **more: Any) -> RunState:
-    return RunState(**{"state": "active", "frozen": True, "steps": steps} | more)
+    given: dict[str, Any] = {"state": "active", "frozen": True, "steps": steps} | more
+    return RunState(**given)
 
 
 def opened(run: RunState) -> list[str]:
@@ -36,7 +37,8 @@ def opened(run: RunState) -> list[str]:
 
 
 def ended(name: str, verdict: str = "pass", **more: Any) -> StepState:
-    return StepState(name, **{"state": "settled", "verdict": verdict} | more)
+    given: dict[str, Any] = {"state": "settled", "verdict": verdict} | more
+    return StepState(name, **given)
 
 
 def test_it_opens_neighbouring_checks_together_and_waits_for_what_is_mentioned() -> None:

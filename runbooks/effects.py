@@ -37,13 +37,8 @@ log = logging.getLogger(__name__)
 def carry_out(run: Run, step: StepRun, definition: Definition, held: leases.Held, context: Context) -> None:
     """Apply an approved (or approval-free) action under its lock, and settle the step by what became of it."""
     action = ACTIONS.get(definition.provider)
-    try:
-        params = action.params.model_validate(sealing.filled(run, step, definition))
-    except ValidationError as error:
-        _settle(run, step, definition, verdict="error", reason="bad_param", summary=str(error.errors()[0]["msg"]))
-        return
-    except CheckError as error:
-        _settle(run, step, definition, verdict="error", reason=error.reason, summary=str(error))
+    params = _params(run, step, definition, action)
+    if params is None:
         return
     if not _still_holds(run, step, definition, action, context):
         return
@@ -73,6 +68,21 @@ def carry_out(run: Run, step: StepRun, definition: Definition, held: leases.Held
     else:
         crashpoint("K4")
         _confirmed(run, step, effect, applied)
+
+
+def _params(run: Run, step: StepRun, definition: Definition, action: Action[Any]) -> Any:
+    """The parameters for the call; None once the step was settled because they cannot be had."""
+    try:
+        return action.params.model_validate(sealing.filled(run, step, definition))
+    except ValidationError as error:
+        _settle(run, step, definition, verdict="error", reason="bad_param", summary=str(error.errors()[0]["msg"]))
+    except CheckError as error:
+        before = ledger.effect_of(step)
+        if before is not None and before.state in ledger.DOUBTFUL:
+            _ambiguous(run, step, definition, before, f"{error} An earlier try may have done it.")
+        else:
+            _settle(run, step, definition, verdict="error", reason=error.reason, summary=str(error))
+    return None
 
 
 def _still_holds(run: Run, step: StepRun, definition: Definition, action: Action[Any], context: Context) -> bool:

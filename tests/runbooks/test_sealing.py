@@ -193,6 +193,19 @@ def test_an_approval_is_not_for_a_secret_that_was_changed_since(team: Team, acto
     assert not Effect.objects.filter(step_run=found).exists()
 
 
+def test_a_secret_deleted_after_a_send_leaves_the_effect_in_doubt(
+    team: Team, actor: Actor, heard: list[Any], moved_clock: Any
+) -> None:
+    text = acts("ambiguous").replace("attempts: 1", "attempts: 2").partition(" on_verdict")[0].rstrip().rstrip(",")
+    run = start(make_runbook(team, "  remediate:\n" + text + "}\n", head=HEAD), actor, team, password=TYPED)
+    pump()
+    team_secrets.delete(team, name="upstream", actor=actor)
+    moved_clock.forward(minutes=1)
+    pump()
+    assert (step(run, "act_ambiguous").state, len(heard)) == ("unknown", 1)
+    assert Effect.objects.get(step_run__run=run).state == "unknown"
+
+
 def test_the_digest_of_a_run_outlives_a_new_key(team: Team, actor: Actor, heard: list[Any], settings: Any) -> None:
     text = "  remediate:\n" + acts("found")
     run = start(make_runbook(team, text, head=HEAD), actor, team, password=TYPED)

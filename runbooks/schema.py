@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from common import yaml
-from common.yaml import FileFaults, Finding, Path
+from common.yaml import Document, FileFaults, Finding, Path
 from runbooks.actions import ACTIONS
 from runbooks.checks import CHECKS
 from runbooks.faults import RunbookFaults, path_of, translate
@@ -73,6 +73,19 @@ def examine(
         document = yaml.read(text, file=file)
     except FileFaults as faults:
         return None, faults.findings
+    return examine_document(document, principals=principals, providers=providers, checks=checks, actions=actions)
+
+
+def examine_document(
+    document: Document,
+    *,
+    principals: set[str] | None = None,
+    providers: bool = True,
+    checks: Checks | None = None,
+    actions: Actions | None = None,
+) -> tuple[RunbookSpec | None, list[Finding]]:
+    """The same for a text that was read already, for those who need the places of its parts."""
+    file = document.file
     if not isinstance(document.data, dict):
         message = "A runbook is a map of fields."
         return None, [Finding(file, *document.position(()), "RB083", "error", message, "Start with `spec: 1`.")]

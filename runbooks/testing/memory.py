@@ -18,6 +18,7 @@ from incidents import append_only
 
 # The rooms whose rows a run touches, and what a person's row refers to.
 ROOMS = ("contenttypes", "auth", "catalog", "incidents", "evaluations", "runbooks")
+NAME = ":memory:"
 _OPTIONS = {"init_command": "PRAGMA foreign_keys=ON; PRAGMA cache_size=-8000;"}
 
 
@@ -40,14 +41,19 @@ def database() -> Iterator[None]:
 
 @contextmanager
 def scratch() -> Iterator[None]:
-    """What is written inside is undone; hints to workers and wake-ups, which follow a commit, never happen."""
+    """What is written inside is undone; hints to workers and wake-ups, which follow a commit, never happen.
+
+    Refuses any other database than one in memory: nothing played may ever reach a real row.
+    """
+    if connections["default"].settings_dict["NAME"] != NAME:
+        raise RuntimeError("cases are played in a database of `memory.database` only")
     with transaction.atomic():
         yield
         transaction.set_rollback(True)
 
 
 def _new_connection() -> BaseDatabaseWrapper:
-    settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "OPTIONS": _OPTIONS}
+    settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": NAME, "OPTIONS": _OPTIONS}
     made: BaseDatabaseWrapper = ConnectionHandler({"default": settings}).create_connection("default")
     return made
 

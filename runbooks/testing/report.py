@@ -13,11 +13,13 @@ from typing import Any
 from common import yaml
 from common.yaml import Document, FileFaults, Finding
 from runbooks import library, schema
-from runbooks.schema import RunbookSpec
-from runbooks.testing import cases, memory
+from runbooks.schema import RunbookFaults, RunbookSpec
+from runbooks.testing import cases, coverage
 from runbooks.testing.cases import Tests
 from runbooks.testing.expecting import differences
-from runbooks.testing.playing import Played, play
+from runbooks.testing.playing import Played
+from runbooks.testing.stage import Stage
+from runbooks.testing.thresholds import concerned, shifts
 
 ENDING = ".test.yaml"
 NO_RUNBOOK = "RT005"
@@ -40,6 +42,11 @@ class Report:
     runbook: str = ""
     cases: list[CaseReport] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    # {"branches", "taken", "missed": [{"line", "column", "words"}]}, and the same as findings in the runbook.
+    coverage: dict[str, Any] = field(default_factory=dict)
+    missed: list[Finding] = field(default_factory=list)
+    # Numbers that could be moved without a case failing; None when nobody asked.
+    survivors: list[Finding] | None = None
     seconds: float = 0.0
 
     @property
@@ -57,6 +64,8 @@ class Report:
             "cases": [
                 {"name": case.name, "passed": case.passed, "seconds": round(case.seconds, 3)} for case in self.cases
             ],
+            "coverage": self.coverage,
+            "thresholds": None if self.survivors is None else [finding.as_dict() for finding in self.survivors],
         }
 
 
@@ -74,42 +83,61 @@ def runbook_of(test_file: Path, runbook: str) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def run_file(path: Path) -> Report:
-    """Play a test file on the runbook that it names. Needs a database of `memory.database`."""
+def run_file(path: Path, stage: Stage, *, thresholds: bool = False) -> Report:
+    """Play a test file on the runbook that it names."""
     report = Report(str(path))
     try:
         tests, document = cases.read(text_of(path), file=str(path))
         report.runbook = tests.runbook
         found = runbook_of(path, tests.runbook)
         if found is None:
-            line, column = document.position(("runbook",))
+            at = document.position(("runbook",))
             message = f"There is no runbook `{tests.runbook}` beside this file, one folder up, or in the library."
-            report.findings.append(
-                Finding(str(path), line, column, NO_RUNBOOK, "error", message, "Put the two side by side.")
-            )
+            report.findings.append(Finding(str(path), *at, NO_RUNBOOK, "error", message, "Put the two side by side."))
             return report
-        spec = schema.parse(text_of(found), file=str(found))
+        return run(tests, document, text_of(found), stage, file=str(found), thresholds=thresholds)
     except FileFaults as faults:
         report.findings += faults.findings
         return report
-    return run(tests, document, spec)
 
 
-def run(tests: Tests, document: Document, spec: RunbookSpec) -> Report:
-    """Play tests that were read already."""
+def run(tests: Tests, document: Document, runbook: str, stage: Stage, *, file: str, thresholds: bool = False) -> Report:
+    """Play tests that were read already on the text of a runbook. Raises FileFaults for a runbook with errors."""
     report = Report(document.file, tests.runbook)
     begun = time.perf_counter()
+    book = yaml.read(runbook, file=file)
+    spec, findings = schema.examine_document(book)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors or spec is None:
+        raise RunbookFaults(errors)
     report.findings += cases.check(tests, document, spec)
     if not report.findings:
         with _quiet():
+            played = stage.play(spec, tests)
             for index, case in enumerate(tests.cases):
-                started = time.perf_counter()
-                played = play(spec, tests, case)
-                found = differences(document, index, case, played)
+                found = differences(document, index, case, played[index])
                 report.findings += found
-                report.cases.append(CaseReport(case.name, not found, time.perf_counter() - started))
+                report.cases.append(CaseReport(case.name, not found, played[index].seconds))
+            covered = coverage.measure(spec, played)
+            report.coverage = covered.as_dict(book)
+            report.missed = covered.findings(book)
+            if thresholds and not report.findings:
+                report.survivors = _survivors(spec, book, runbook, tests, document, played, stage)
     report.seconds = time.perf_counter() - begun
     return report
+
+
+def _survivors(
+    spec: RunbookSpec,
+    book: Document,
+    text: str,
+    tests: Tests,
+    document: Document,
+    played: list[Played],
+    stage: Stage,
+) -> list[Finding]:
+    moved = [(shift, concerned(shift, played)) for shift in shifts(spec, book.data)]
+    return [shift.finding(book, text) for shift in stage.survivors(book.data, tests, document, moved)]
 
 
 def text_of(path: Path) -> str:
@@ -142,6 +170,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
-
-
-__all__ = ["CaseReport", "Played", "Report", "files", "memory", "run", "run_file", "runbook_of"]

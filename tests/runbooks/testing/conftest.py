@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from runbooks import schema
-from runbooks.testing import cases, memory, report
+from runbooks.testing import cases, report
 from runbooks.testing.report import Report
+from runbooks.testing.stage import stage
 from tests.factories_testing import HEAD, RUNBOOK
 
 
@@ -16,9 +16,9 @@ from tests.factories_testing import HEAD, RUNBOOK
 def played(db: None) -> Callable[..., Report]:
     """Play the cases of a test file (its YAML) on the small runbook, or on another."""
 
-    def play(text: str, *, runbook: str = RUNBOOK, head: str = HEAD) -> Report:
+    def play(text: str, *, runbook: str = RUNBOOK, head: str = HEAD, thresholds: bool = False) -> Report:
         tests, document = cases.read(head + text, file="small.test.yaml")
-        with memory.database():
-            return report.run(tests, document, schema.parse(runbook, file="small.yaml"))
+        with stage(1) as here:
+            return report.run(tests, document, runbook, here, file="small.yaml", thresholds=thresholds)
 
     return play

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from runbooks import schema
-from runbooks.testing import cases, memory, report
+from runbooks.testing import cases, report
+from runbooks.testing.stage import stage
 
 ROOT = Path(__file__).parents[3]
 GUIDE = (ROOT / "docs/guide/testing-runbooks.md").read_text()
@@ -20,10 +20,10 @@ def example(text: str) -> str:
 
 
 def test_its_example_passes(db: None) -> None:
-    spec = schema.parse(example((ROOT / "docs/guide/runbook-language.md").read_text()), file="slow_search.yaml")
+    runbook = example((ROOT / "docs/guide/runbook-language.md").read_text())
     tests, document = cases.read(example(GUIDE), file="slow_search.test.yaml")
-    with memory.database():
-        told = report.run(tests, document, spec)
+    with stage(1) as here:
+        told = report.run(tests, document, runbook, here, file="slow_search.yaml")
     assert [str(finding) for finding in told.findings] == []
     assert [case.passed for case in told.cases] == [True, True]
 

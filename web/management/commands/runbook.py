@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -13,8 +14,9 @@ from django.core.management.base import BaseCommand
 
 from common.yaml import FileFaults, Finding
 from runbooks import library, schema
-from runbooks.testing import cases, memory, report
+from runbooks.testing import cases, report
 from runbooks.testing.report import Report
+from runbooks.testing.stage import stage
 
 CLEAN, FINDINGS, USAGE = 0, 1, 2
 
@@ -41,6 +43,9 @@ class Command(BaseCommand):
             added.add_argument(
                 "paths", nargs="*", metavar="PATH", help="Files or folders; the shipped library if none."
             )
+        test.add_argument("--coverage", action="store_true", help="A branch that no case takes is a finding.")
+        test.add_argument("--thresholds", action="store_true", help="So is a number that could be moved unnoticed.")
+        test.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="Played side by side.")
         printed = verb("schema", self._schema, "Print the JSON Schema of runbooks, or of their tests.")
         printed.add_argument("of", nargs="?", choices=["runbook", "test"], default="runbook")
 
@@ -63,12 +68,16 @@ class Command(BaseCommand):
         if findings:
             sys.exit(FINDINGS)
 
-    def _test(self, *, paths: list[str], as_json: bool, **options: Any) -> None:
+    def _test(
+        self, *, paths: list[str], as_json: bool, coverage: bool, thresholds: bool, processes: int, **options: Any
+    ) -> None:
         chosen = self._chosen(paths, report.files)
         if not chosen:
             self._usage(f"There is no file *{report.ENDING} here or in a folder `tests`.")
-        with memory.database():
-            reports = [report.run_file(path) for path in chosen]
+        with stage(max(1, processes)) as played_on:
+            reports = [report.run_file(path, played_on, thresholds=thresholds) for path in chosen]
+        for one in reports:
+            one.findings += [*(one.missed if coverage else []), *(one.survivors or [])]
         findings = [finding for one in reports for finding in one.findings]
         if as_json:
             self._print({"tests": [one.as_dict() for one in reports]}, findings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,12 +46,13 @@ def start(
     alert: Alert | None = None,
     reason: str = "",
     told: str = "",
+    prepare: Callable[[Run], None] | None = None,
 ) -> Started:
     """R1: start the published revision with checked inputs, or join, queue or skip behind the run that holds its key.
 
     A start with a bad input creates no run: Invalid with `fields`. `given` are inputs from a form, the API or nothing;
     what is missing is taken from the alert by the input's `from`, then from its default. `told` is what the timeline
-    says in place of "was started by".
+    says in place of "was started by"; `prepare` is called with the new run before its first step is opened.
     """
     if actor.user is not None:
         permissions.require(actor, Permission.RUN, team)
@@ -107,6 +109,8 @@ def start(
             pinned=True,
         )
         _warn(run)
+        if prepare is not None:
+            prepare(run)
         engine.move_on(run, now=now)
     return Started(decision, run)
 

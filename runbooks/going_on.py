@@ -13,7 +13,7 @@ from catalog.permissions import Permission
 from common.errors import Conflict
 from runbooks import ledger, runs, sealing, transitions
 from runbooks.fields import PHASES
-from runbooks.models import Run, StepRun
+from runbooks.models import Effect, Run, StepRun
 
 # What a row carries over: its answer and what it rests on, not its leases, timers and locks.
 _ANSWER = (
@@ -43,12 +43,14 @@ def before(run: Run, step: StepRun) -> list[StepRun]:
     return list(earlier.exclude(step=step.step))
 
 
-def may_go_on(run: Run, step: StepRun) -> bool:
-    """Whether a new run can begin here: the old one has ended, and this is no action that was already applied."""
+def may_go_on(run: Run, step: StepRun, effects: list[Effect]) -> bool:
+    """Whether a new run can begin here: the old one has ended, and this is no action that may have been applied.
+
+    `effects` are the step's own, so that a page with many steps reads them once.
+    """
     if run.is_open or run.is_act or run.is_plan or step.phase not in PHASES:
         return False
-    effect = ledger.effect_of(step) if step.kind == "action" else None
-    return effect is None or effect.state not in ("confirmed", *ledger.DOUBTFUL)
+    return not any(effect.state in ("confirmed", *ledger.DOUBTFUL) for effect in effects)
 
 
 def from_step(run: Run, step: StepRun, *, given: dict[str, Any], actor: Actor) -> Run:
@@ -57,7 +59,7 @@ def from_step(run: Run, step: StepRun, *, given: dict[str, Any], actor: Actor) -
     Raises Conflict where there is nothing to go on from or another run holds the key, Invalid with `fields` for inputs.
     """
     permissions.require(actor, Permission.RUN, run.team)
-    if not may_go_on(run, step):
+    if not may_go_on(run, step, list(step.effects.all())):
         raise Conflict(
             "It cannot go on from this step: the run is still open, or the action was applied.",
             fix="In an open run, run the step again. An action that was applied is repeated by Act now.",

@@ -110,6 +110,7 @@ BODIES: dict[str, Callable[[World], dict[str, Any]]] = {
     "POST runs/{run_id}/steps/{step}/reject": lambda w: {"digest": "d" * 64, "reason": "x"},
     "POST runs/{run_id}/steps/{step}/answer": lambda w: {"decision": "done"},
     "POST runs/{run_id}/steps/{step}/skip": lambda w: {"reason": "x"},
+    "POST runs/{run_id}/steps/{step}/go-on": lambda w: {"inputs": {}},
     "PUT postmortems/{number}": lambda w: {"body": "# x", "edition": w.postmortem.edition},
     "POST action-items": lambda w: {
         "incident": w.incident.number,

@@ -11,7 +11,7 @@ from catalog.models import Service, Team
 from catalog.permissions import Permission
 from common.errors import Conflict, Invalid, NotFound
 from incidents.models import Incident
-from runbooks import approvals, repeating, runs
+from runbooks import approvals, going_on, repeating, runs
 from runbooks.models import OPEN_RUN_STATES, Run, Runbook, StepRun
 from web.api import schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
@@ -99,6 +99,12 @@ class Skip(Body):
     """Why the step is not needed."""
 
     reason: str = Field(min_length=1, max_length=5_000)
+
+
+class GoOn(Body):
+    """Inputs that differ from those of the run that ended."""
+
+    inputs: dict[str, Any] = Field(default_factory=dict)
 
 
 # --- runbooks --------------------------------------------------------------------------------------------------------
@@ -265,6 +271,21 @@ def rerun_step(request: ApiRequest, run_id: UUID, step: str, query: Query[StepQu
     """Do a check again, and with it the ended checks of its phase that read it."""
     repeating.rerun(_step(request, run_id, step, query.item, Permission.RUN), actor=request.actor)
     return _shown(request, run_id)
+
+
+@router.post(
+    "runs/{uuid:run_id}/steps/{str:step}/go-on",
+    auth=permits(Permission.RUN, StepQuery),
+    response={201: schemas.Run},
+)
+def go_on_from_step(
+    request: ApiRequest, run_id: UUID, step: str, query: Query[StepQuery], body: GoOn | None = None
+) -> Status[Any]:
+    """A new run that begins at this step of one that has ended, and takes over what came before."""
+    old = _run(request, run_id, Permission.RUN)
+    found = _step(request, run_id, step, query.item, Permission.RUN)
+    new = going_on.from_step(old, found, given=body.inputs if body else {}, actor=request.actor)
+    return Status(201, _shown(request, new.uuid))
 
 
 @router.post(

@@ -20,7 +20,7 @@ from web.pages.postmortems import history, postmortem, postmortems
 from web.pages.postmortems import sections as written
 from web.pages.runbooks import edit, runbooks
 from web.pages.runs import acts as run_acts
-from web.pages.runs import run, runs
+from web.pages.runs import going_on, run, runs
 from web.pages.services import load, services
 from web.pages.styleguide import styleguide
 
@@ -71,6 +71,7 @@ urlpatterns = [
     path("runs/<uuid:uuid>/steps/<str:step>/<int:item>/answer", run_acts.answer, name="step_answer"),
     path("runs/<uuid:uuid>/steps/<str:step>/<int:item>/skip", run_acts.skip, name="step_skip"),
     path("runs/<uuid:uuid>/steps/<str:step>/<int:item>/rerun", run_acts.rerun, name="step_rerun"),
+    path("runs/<uuid:uuid>/steps/<str:step>/<int:item>/go-on", going_on.go_on, name="step_go_on"),
     path("approvals/<uuid:uuid>", approval.approval, name="approval"),
     path("runs/<uuid:uuid>/steps/<str:step>/<int:item>/read", run_acts.read_now, name="step_read"),
     path("approvals/<uuid:uuid>/ask-again", approval.ask_again, name="ask_again"),

@@ -287,3 +287,16 @@ def test_it_offers_to_take_an_effect_back_filled_in(
     form = client.get(html.unescape(address))
     assert re.search(r'name="in-to"[^>]*value="off"', form.content.decode())
     assert 'value="Undo: Switch it"' in form.content.decode()
+
+
+def test_a_run_that_ended_goes_on_from_a_step(client: Client, team: Team, incident: Incident, world: World) -> None:
+    world.checks = [1.0, 0.0]
+    run = chain(team, incident)
+    runs.cancel(run, actor=make_actor(team))
+    assert "Go on from here…" in shown(client, run)
+    address = f"/runs/{run.uuid}/steps/ready/0/go-on"
+    assert "Is a worse?" in text_of(client.get(address))
+    answer = client.post(address)
+    new = Run.objects.exclude(pk=run.pk).get()
+    assert answer.headers["Location"] == f"/runs/{new.uuid}"
+    assert states(new) == {"a": "fail", "b": "pass", "c": "skipped", "ready": "blocked human", "later": "pending"}

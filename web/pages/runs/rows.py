@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from common.expressions import ExpressionError
 from incidents.models import Evidence
-from runbooks import acting, damage, doubt, reading, repeating
+from runbooks import acting, damage, doubt, going_on, reading, repeating
 from runbooks.definitions import Definition
 from runbooks.models import ApprovalRequest, Attempt, Effect, Lock, Run, RunEvent, StepRun
 from runbooks.steps import ManualStep
@@ -72,6 +72,7 @@ class StepRow:
     waits: bool
     may_skip: bool
     may_rerun: bool
+    may_go_on: bool
     also: list[str]
     after: int
     lock: Lock | None
@@ -183,6 +184,7 @@ class _Gathered:
             waits=waits_for_person(step),
             may_skip=self.run.is_open and step.state in ("pending", "sleeping", "blocked"),
             may_rerun=may_rerun,
+            may_go_on=going_on.may_go_on(self.run, step, ledger),
             also=[row.name for row in repeating.followers(self.run, step, self.steps)] if may_rerun else [],
             after=sum(other.phase == step.phase and other.state == "pending" for other in self.steps),
             lock=self.holders.get(step.lock_name) if not step.is_terminal else None,

@@ -14,6 +14,7 @@ from django.db.models import Exists, Model, OuterRef, QuerySet
 
 from catalog.actors import ENGINE
 from common import background, clock
+from common.indexed import among
 from evaluations import jobs
 from incidents import intake, notices, outbox
 from runbooks import (
@@ -33,7 +34,7 @@ from runbooks import (
 )
 from runbooks.actions import ACTIONS
 from runbooks.checks import CHECKS
-from runbooks.models import KEY_HOLDING_STATES, Attempt, Run, StepRun, Worker
+from runbooks.models import KEY_HOLDING_STATES, OPEN_RUN_STATES, Attempt, Run, StepRun, Worker
 from runbooks.planning import ENDINGS, is_winding_down
 from runbooks.setbacks import Setbacks
 
@@ -140,6 +141,11 @@ def run_evaluations(queues: tuple[str, ...], older_than: float) -> int:
     return len(ids)
 
 
+def _open_runs() -> QuerySet[Run]:
+    """Those that have not ended, by their index: of ended ones there are more every day."""
+    return Run.objects.filter(among("state", OPEN_RUN_STATES))
+
+
 def _claimable() -> QuerySet[StepRun]:
     """What is ready and may be taken up by this process: what paused runs keep back must not crowd out the rest."""
     mine = [*CHECKS.names(), *ACTIONS.names()]
@@ -160,7 +166,7 @@ def _expired(now: datetime) -> list[int]:
 
 
 def _due(now: datetime) -> list[int]:
-    rows = StepRun.objects.filter(state__in=["sleeping", "blocked"], due_at__lte=now).order_by("due_at", "pk")
+    rows = StepRun.objects.filter(among("state", ["sleeping", "blocked"]), due_at__lte=now).order_by("due_at", "pk")
     return list(rows.values_list("pk", flat=True)[: _many()])
 
 
@@ -174,7 +180,7 @@ def _first_in_line() -> list[int]:
     holders = Run.objects.filter(
         runbook=OuterRef("runbook"), concurrency_key=OuterRef("concurrency_key"), state__in=KEY_HOLDING_STATES
     )
-    rows = Run.objects.filter(~Exists(holders), state="queued").order_by("pk")
+    rows = _open_runs().filter(~Exists(holders), state="queued").order_by("deadline_at", "pk")
     return list(rows.values_list("pk", flat=True)[: _many()])
 
 
@@ -187,14 +193,15 @@ def _nobody_knows(now: datetime) -> list[int]:
 
 
 def _past_deadline(now: datetime) -> list[int]:
-    rows = Run.objects.filter(state__in=["queued", "active", "paused"], deadline_at__lte=now).order_by("deadline_at")
+    rows = _open_runs().exclude(state="stopping").filter(deadline_at__lte=now).order_by("deadline_at")
     return list(rows.values_list("pk", flat=True)[: _many()])
 
 
 def _lasting(now: datetime) -> list[int]:
     """Steps of an ending that wait or are tried again for longer than an ending may last."""
+    stopping_runs = _open_runs().filter(state="stopping")
     rows = StepRun.objects.filter(
-        run__state="stopping", phase__in=ENDINGS, state__in=["ready", "sleeping", "blocked"]
+        run__in=stopping_runs, phase__in=ENDINGS, state__in=["ready", "sleeping", "blocked"]
     ).filter(started_at__lte=now - ENDING_LASTS)
     return list(rows.order_by("started_at", "pk").values_list("pk", flat=True)[: _many()])
 
@@ -353,8 +360,8 @@ def _audit() -> None:
 
 def wedged() -> list[int]:
     """Active runs without any step at work or waiting."""
-    alive = StepRun.objects.filter(state__in=["ready", "leased", "sleeping", "blocked", "unknown"]).values("run_id")
-    rows = Run.objects.filter(state__in=["active", "stopping"]).exclude(pk__in=alive).order_by("pk")
+    alive = StepRun.objects.filter(run=OuterRef("pk"), state__in=["ready", "leased", "sleeping", "blocked", "unknown"])
+    rows = _open_runs().filter(~Exists(alive), state__in=["active", "stopping"]).order_by("deadline_at", "pk")
     return list(rows.values_list("pk", flat=True)[: _many()])
 
 

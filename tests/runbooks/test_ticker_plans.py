@@ -1,0 +1,86 @@
+"""However many runs wait, and however many have ended, a tick reads only what is due: its queries have indexes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from catalog.models import Team
+from incidents.models import Delivery, Message
+from runbooks import health, ticker
+from runbooks.models import ApprovalRequest, Run, StepRun
+from tests.factories import make_actor
+from tests.factories_runbooks import make_runbook, start
+from tests.fakes.world import World
+
+pytestmark = pytest.mark.django_db
+# What grows for ever. The other tables hold what is at work now (locks, workers), or few rows (evaluations, of which
+# each takes minutes).
+GROWING = (
+    "runbooks_steprun", "runbooks_run", "runbooks_attempt", "runbooks_approvalrequest",
+    "incidents_delivery", "incidents_message",
+)  # fmt: skip
+PARTIAL = {
+    index.name
+    for model in (StepRun, Run, ApprovalRequest, Delivery, Message)
+    for index in [*model._meta.indexes, *model._meta.constraints]
+    if getattr(index, "condition", None) is not None
+}
+Query = tuple[str, Any]
+
+
+class Asked:
+    """Every statement that goes to the database while this is its wrapper."""
+
+    def __init__(self) -> None:
+        self.queries: list[Query] = []
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        """Note it and let it go."""
+        if sql.startswith(("SELECT", "UPDATE", "DELETE")):
+            self.queries.append((sql, params))
+        return execute(sql, params, many, context)
+
+
+def scans(query: Query) -> list[str]:
+    """The growing tables that a query reads from one end to the other."""
+    sql, params = query
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # Of an empty table the planner would read all; without that choice it does so only where no index fits.
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute(f"EXPLAIN {sql}", params)
+            return re.findall(r"Seq Scan on (\w+)", "\n".join(row[0] for row in cursor.fetchall()))
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
+        plan = [row[3] for row in cursor.fetchall()]
+        names = {alias: table for table, alias in re.findall(r'"(\w+)" ([A-Z]\d)\b', sql)}
+        lines = [re.fullmatch(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", line) for line in plan]
+        # To read a partial index from one end to the other is to read what is at work, not what has ended.
+        return [names.get(line[1], line[1]) for line in lines if line and line[2] not in PARTIAL]
+
+
+def read_whole(asked: Asked) -> list[str]:
+    """The queries that read a growing table from one end to the other."""
+    return [f"{table}: {query[0]}" for query in asked.queries for table in scans(query) if table in GROWING]
+
+
+def test_every_query_of_a_tick_has_an_index(team: Team, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(make_runbook(team, "  check:\n    - {id: a, wait: 1h}\n"), make_actor(team), team)
+    monkeypatch.setattr(ticker, "_done_at", {})
+    asked = Asked()
+    with connection.execute_wrapper(asked):
+        ticker.tick("w")
+        ticker.run_pending("w", ("engine", "checks", "actions"), older_than=5)
+        ticker.run_evaluations(("checks",), older_than=5)
+    assert len(asked.queries) > 15
+    assert "\n".join(read_whole(asked)) == ""
+
+
+def test_looking_at_its_health_has_an_index(team: Team, moved_clock: Any) -> None:
+    asked = Asked()
+    with connection.execute_wrapper(asked):
+        health.look(moved_clock.time)
+    assert "\n".join(read_whole(asked)) == ""

@@ -1,9 +1,9 @@
-"""A watch in the engine: samples on a fixed grid, through lost workers, outages, pauses and stops (cases 17 to 21)."""
+"""A watch in the engine: samples on a fixed grid, through lost workers, outages, pauses and stops."""
 
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -87,91 +87,6 @@ def test_it_sleeps_until_its_first_sample(team: Team, world: World, moved_clock:
     ]
 
 
-def test_it_passes_although_two_samples_fail(team: Team, incident: Incident, world: World, moved_clock: Any) -> None:
-    """Case 18: sample 24 is due at t0 + 24 h sharp although each takes 3 min; both fails are pinned, no pass is."""
-    opened = moved_clock.time
-
-    def slow(moment: datetime) -> float:
-        moved_clock.forward(minutes=3)
-        return BAD if (moment - opened) // HOUR in (4, 10) else 1.0
-
-    world.finds = slow
-    run = watch(team, incident, "max_fails: 2, fail_streak: 2")
-    come(run, moved_clock, 24)
-    assert letters(run) == "pppfpppppf" + 14 * "p"
-    last = Sample.objects.get(k=24)
-    assert (last.due_at, last.taken_at) == (opened + 24 * HOUR, opened + 24 * HOUR + timedelta(minutes=3))
-    run.refresh_from_db()
-    assert (states(run)["holds"], run.outcome) == ("pass", "resolved")
-    told = TimelineEntry.objects.filter(kind="check").order_by("seq")
-    assert [(entry.data.get("sample"), entry.pinned) for entry in told] == [("4", True), ("10", True), (None, False)]
-    assert "sample 4 of 24) Problem found: The value is 9.0." in told[0].text
-    assert "22 of 24 samples passed, 2 found the problem (at most 2 may)." in told[2].text
-    first = Evidence.objects.filter(kind="sample", verdict="fail").earliest("number")
-    assert told[0].evidence == [first.number]
-
-
-def test_it_fails_on_a_streak_across_a_gap(team: Team, incident: Incident, world: World, moved_clock: Any) -> None:
-    """Case 19: pass, pass, pass, fail, inconclusive, fail: fail at k=6; the watch beside it has no verdict."""
-    beside = """
-    - id: also
-      check: world.past
-      pass_if: value < 5
-      watch: {every: 150m, for: 24h}
-"""
-    run = watch(team, incident, "max_fails: 2, fail_streak: 2", beside=beside)
-    for answer in [1.0, 1.0, 1.0, BAD, NOTHING, BAD]:
-        also, holds = step(run, "also").due_at, step(run, "holds").due_at
-        assert also is not None
-        assert holds is not None
-        if also < holds:
-            moved_clock.time = also
-            work()
-        world.checks = [answer]
-        come(run, moved_clock)
-    assert letters(run, "also") == "pp", "they ran side by side"
-    run.refresh_from_db()
-    assert (letters(run), states(run)) == ("pppfif", {"holds": "fail", "also": "cancelled"})
-    assert (step(run, "holds").reason, step(run, "also").verdict) == ("fail_streak", "")
-    assert (run.state, run.outcome) == ("finished", "not_resolved")
-    assert "2 samples in a row found the problem, up to sample 6 of 24." in step(run, "holds").summary
-
-
-@pytest.mark.parametrize(
-    ("check", "hours", "samples", "verdict"),
-    [
-        ("world.past", 5.5, "ppp" + 5 * "p" + 16 * "p", "pass"),
-        ("world.ask", 5.5, "ppp" + "mmmm" + "p" + 16 * "p", "pass"),
-        ("world.ask", 8.5, "ppp" + "mmmmmmm" + "p" + 13 * "p", "inconclusive"),
-    ],
-)
-def test_it_makes_up_for_an_outage_as_far_as_the_check_can(
-    team: Team,
-    incident: Incident,
-    world: World,
-    moved_clock: Any,
-    check: str,
-    hours: float,
-    samples: str,
-    verdict: str,
-) -> None:
-    """Case 20: nothing runs from k=3 on: the past is measured at its due times, or missed and told once."""
-    run = watch(team, incident, "max_fails: 2", check=check)
-    opened = moved_clock.time
-    come(run, moved_clock, 3)
-    moved_clock.forward(hours=hours)
-    work()
-    come(run, moved_clock, 24)
-    assert (letters(run), states(run)["holds"]) == (samples, verdict)
-    looked = [context.moment - opened for context in world.asked]
-    if check == "world.past":
-        assert looked == [k * HOUR for k in range(1, 25)]
-    else:
-        assert looked[3] == 3 * HOUR + timedelta(hours=hours), "the newest is measured as things are now"
-        missed = TimelineEntry.objects.get(data__verdict="missed")
-        assert f"(sample 4 to {3 + samples.count('m')} of 24) Missed" in missed.text
-
-
 @pytest.mark.slow
 def test_it_asks_for_at_most_two_hundred_past_times(team: Team, world: World, moved_clock: Any) -> None:
     run = watch(team, check="world.past", every="every: 1m, for: 6h", rules="max_inconclusive: 40")
@@ -179,19 +94,6 @@ def test_it_asks_for_at_most_two_hundred_past_times(team: Team, world: World, mo
     work()
     assert letters(run) == 40 * "m" + 200 * "p"
     assert world.asked[0].moment == Sample.objects.get(k=41).due_at
-
-
-def test_it_is_not_resolved_by_samples_that_cannot_tell(
-    team: Team, incident: Incident, world: World, moved_clock: Any
-) -> None:
-    """Case 21: 24 inconclusive samples are unverified, never resolved; they are told once."""
-    world.finds = lambda moment: NOTHING
-    run = watch(team, incident)
-    come(run, moved_clock, 24)
-    run.refresh_from_db()
-    assert (letters(run), states(run)["holds"], run.outcome) == (24 * "i", "inconclusive", "unverified")
-    assert TimelineEntry.objects.filter(kind="check", data__sample="1").count() == 1
-    assert TimelineEntry.objects.filter(kind="check").count() == 2
 
 
 def test_it_never_passes_over_a_gap_in_the_data(team: Team, world: World, moved_clock: Any) -> None:

@@ -59,13 +59,14 @@ def recover(run: Run, step: StepRun, *, now: datetime) -> None:
     """S13, S14, S20: an action's worker was lost. Nothing sent, or a repeatable class: again; else look, or ask."""
     effect = ledger.effect_of(step)
     Attempt.objects.filter(step_run=step, fence=step.fence, outcome="running").update(outcome="lost", ended_at=now)
-    used_up = step.attempts >= max(reading.step_of(run, step).attempts, LOST_WORKERS)
-    if effect is not None and effect.state in ledger.DOUBTFUL and effect.effect_class not in HARMLESS:
-        again = effect.effect_class in REPEATABLE and not is_winding_down(run.state, step.phase) and not used_up
-        if not again:
-            look_or_ask(run, step, effect, "Its worker was lost after sending.", now=now)
-            return
-    if is_winding_down(run.state, step.phase):
+    # What winds down is not tried again, however it is written: its runbook may not be readable any more.
+    is_last = is_winding_down(run.state, step.phase)
+    used_up = is_last or step.attempts >= max(reading.step_of(run, step).attempts, LOST_WORKERS)
+    is_doubtful = effect is not None and effect.state in ledger.DOUBTFUL and effect.effect_class not in HARMLESS
+    if effect is not None and is_doubtful and (used_up or effect.effect_class not in REPEATABLE):
+        look_or_ask(run, step, effect, "Its worker was lost after sending.", now=now)
+        return
+    if is_last:
         engine.move_on(run, now=now)
         return
     engine.after_lost_worker(run, step, again=None if used_up else "S13", now=now)

@@ -16,7 +16,7 @@ Rows = Mapping[tuple[str, int], StepRun]
 
 def of(run: Run, steps: list[StepRun]) -> RunState:
     """The picture of a run that the caller has locked. The ledger is read only where it decides: when it stops."""
-    book = reading.spec_of(run)
+    definitions = _definitions(run, steps)
     effects = _effects(run) if run.state == "stopping" else {}
     undone = _ranks(effects)
     return RunState(
@@ -26,13 +26,27 @@ def of(run: Run, steps: list[StepRun]) -> RunState:
         stopped_early=bool(run.stop_reason),
         outcome=run.outcome,
         # Without hypotheses there is nothing to settle.
-        frozen=run.diagnosis_frozen or not book.causes,
-        steps=tuple(_state(step, book.definition(step.step), effects, undone) for step in steps),
+        frozen=run.diagnosis_frozen or definitions is None or not reading.spec_of(run).causes,
+        unreadable=definitions is None,
+        steps=tuple(_state(step, definitions[step.step] if definitions else None, effects, undone) for step in steps),
     )
 
 
+def _definitions(run: Run, steps: list[StepRun]) -> dict[str, Definition] | None:
+    """The definitions by step id. A run that cannot be read waits (Unreadable), but it can be ended: then None."""
+    try:
+        return {step.step: reading.step_of(run, step) for step in steps}
+    except reading.Unreadable:
+        if run.state == "stopping" or run.ends_as:
+            return None
+        raise
+
+
 def _state(
-    step: StepRun, definition: Definition, effects: dict[tuple[str, int], Effect], undone: dict[tuple[str, int], int]
+    step: StepRun,
+    definition: Definition | None,
+    effects: dict[tuple[str, int], Effect],
+    undone: dict[tuple[str, int], int],
 ) -> StepState:
     effect = effects.get((step.step, step.item))
     return StepState(
@@ -42,10 +56,10 @@ def _state(
         phase=step.phase,
         state=step.state,
         verdict=step.verdict,
-        mentions=frozenset(definition.mentioned),
-        reads_diagnosis=definition.asks_diagnosis,
+        mentions=frozenset(definition.mentioned) if definition else frozenset(),
+        reads_diagnosis=definition is not None and definition.asks_diagnosis,
         effect=effect.state if effect and effect.generation == step.generation else "",
-        auto=definition.auto,
+        auto=definition is not None and definition.auto,
         undoes=undone.get((step.step.removeprefix(UNDO_PREFIX), step.item), 0) if step.phase == UNDO else 0,
     )
 

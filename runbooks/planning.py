@@ -59,6 +59,8 @@ class RunState:
     stopped_early: bool = False
     outcome: str = ""
     frozen: bool = False
+    # Its runbook cannot be read any more: all that is left is to end it.
+    unreadable: bool = False
     steps: tuple[StepState, ...] = field(default=())
 
 
@@ -188,15 +190,15 @@ def _end_before_it_began(run: RunState) -> list[Move]:
 
 def _stop(run: RunState) -> list[Move]:
     """Wind down, take back, tidy up, end: each only when nothing of the one before is open."""
-    if run.phase == UNDO:
+    if run.phase == UNDO and not run.unreadable:
         return _take_back(run)
-    if run.phase == FINALLY:
+    if run.phase == FINALLY and not run.unreadable:
         open_steps = [step for step in run.steps if step.phase == FINALLY and not step.is_terminal]
         return _one_by_one(open_steps) if open_steps else [End()]
     moves: list[Move] = []
     waits = False
     for step in run.steps:
-        if step.is_terminal or step.phase in ENDINGS:
+        if step.is_terminal or (step.phase in ENDINGS and not run.unreadable):
             continue
         if step.child_open:
             waits = True
@@ -208,7 +210,10 @@ def _stop(run: RunState) -> list[Move]:
             moves.append(GiveUp(step))
         else:
             moves.append(Cancel(step))
-    return moves if moves or waits else [Conclude(_outcome(run))]
+    if moves or waits:
+        return moves
+    # How to take back and to tidy up stands in what cannot be read: people do it.
+    return [End()] if run.phase in ENDINGS else [Conclude(_outcome(run))]
 
 
 def _outcome(run: RunState) -> str:

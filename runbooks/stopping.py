@@ -102,7 +102,10 @@ def _conclude(run: Run, outcome: str, *, now: datetime) -> None:
     """The outcome, before anything is taken back; and a row for each action whose runbook says how to take it back."""
     run.phase, run.outcome = planning.UNDO, outcome
     Run.objects.filter(pk=run.pk).update(phase=run.phase, outcome=outcome)
-    book = reading.spec_of(run)
+    try:
+        book = reading.spec_of(run)
+    except reading.Unreadable:
+        return
     confirmed = Effect.objects.filter(step_run__run=run, state="confirmed").select_related("step_run")
     last = run.steps.aggregate(last=Max("position"))["last"] or 0
     for number, effect in enumerate(confirmed.exclude(effect_class__in=HARMLESS).order_by("ended_at", "pk"), start=1):

@@ -259,10 +259,11 @@ def _recover(pk: int, now: datetime) -> None:
         doubt.recover(run, step, now=now)
         return
     Attempt.objects.filter(step_run=step, fence=step.fence, outcome="running").update(outcome="lost", ended_at=now)
-    definition = reading.step_of(run, step)
     if is_winding_down(run.state, step.phase):
         engine.move_on(run, now=now)
-    elif (watched := sampling.of(run, step, definition)) is not None:
+        return
+    definition = reading.step_of(run, step)
+    if (watched := sampling.of(run, step, definition)) is not None:
         sampling.lost(run, watched, now=now)
     else:
         engine.after_lost_worker(run, step, again="S12" if step.attempts < definition.attempts else None, now=now)

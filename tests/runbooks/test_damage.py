@@ -18,7 +18,7 @@ from runbooks.reading import Unreadable
 from tests.factories import make_actor, make_user
 from tests.factories_postmortems import make_address
 from tests.factories_runbooks import make_runbook, pump, start, states, step
-from tests.fakes.world import World
+from tests.fakes.world import Killed, World
 from web.operate import doctor
 
 pytestmark = pytest.mark.django_db
@@ -158,6 +158,24 @@ def test_nothing_is_sent_for_a_run_that_could_not_take_it_down(
     execution.execute(step(run, "act").pk, "w")
     assert step(run, "act").state == "ready"
     assert world.calls == []
+
+
+def test_what_was_sent_before_the_damage_becomes_a_question_when_the_run_is_cancelled(
+    team: Team, world: World, incident: Incident, moved_clock: Any
+) -> None:
+    run = start(make_runbook(team, STEPS), make_actor(team), team, incident)
+    world.actions = [Killed()]
+    moved_clock.forward(minutes=2)
+    with pytest.raises(Killed):
+        pump()
+    overwrite(run.revision, [])
+    runs.cancel(run, actor=make_actor(team))
+    moved_clock.forward(minutes=10)
+    pump()
+    run.refresh_from_db()
+    assert (run.state, step(run, "act").reason) == ("cancelled", "effect_unknown")
+    assert [gate.blocks for gate in incident.gates.all()] == ["resolve"]
+    assert len(world.calls) == 1
 
 
 def test_rows_that_fail_each_time_do_not_crowd_out_the_others(

@@ -93,7 +93,7 @@ def _finding(error: ErrorDetails, document: Document) -> Finding:
     owner, table = _owner_of(location)
     name = _name(path)
     kind = error["type"]
-    code = _code(table, str(path[-1]) if path else "")
+    code = _code(table, path)
     key_place = False
     if kind == "extra_forbidden":
         code, message, fix = _unknown(path, owner)
@@ -229,8 +229,10 @@ def _quoted(value: object) -> str:
     return f"`{text if len(text) <= 60 else text[:57] + '…'}`"
 
 
-def _code(table: str, field: str) -> str:
-    return _CODES.get((table, field)) or _CODES.get((table, "*")) or WRONG_TYPE
+def _code(table: str, path: Path) -> str:
+    """Of the innermost field that has a code of its own, else of the whole model."""
+    own = (_CODES.get((table, str(part))) for part in reversed(path))
+    return next((code for code in own if code), None) or _CODES.get((table, "*")) or WRONG_TYPE
 
 
 def field_names(model: type[BaseModel]) -> list[str]:

@@ -235,10 +235,7 @@ class Linter:
             self._constant(at, found)
 
     def _constant(self, path: Path, found: Expression) -> None:
-        try:
-            value = found.evaluate({})
-        except ExpressionError:
-            return
+        value = found.evaluate({})
         what = (
             "always runs"
             if value is True
@@ -318,6 +315,7 @@ class Linter:
     ) -> Expression | None:
         try:
             found = expressions.compile(source, names=names)
+            _compute_constants([found])
             self._names(path, found.names_used, before, code)
             return found
         except ExpressionError as error:
@@ -329,6 +327,7 @@ class Linter:
     ) -> Text | None:
         try:
             found = expressions.compile_text(source, names)
+            _compute_constants(found.expressions)
             self._names(path, found.names_used, before, code)
             return found
         except ExpressionError as error:
@@ -390,6 +389,13 @@ class Linter:
                 message = f"The input `{name}` is used nowhere."
                 what = "Remove it." if definition.is_required else "Use it, or remove it."
                 self.note(("inputs", name), "RB018", message, what, severity="warning", at_key=True)
+
+
+def _compute_constants(found: list[Expression]) -> None:
+    """What uses no name is computed now: one that can only fail, such as `'a' * 9`, is no rule. ExpressionError."""
+    for expression in found:
+        if expression.is_constant:
+            expression.evaluate({})
 
 
 def places(spec: RunbookSpec) -> list[Place]:

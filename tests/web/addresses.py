@@ -102,6 +102,7 @@ BODIES: dict[str, Callable[[World], dict[str, Any]]] = {
     "PUT incidents/{number}/impact/{name}": lambda w: {"basis": "estimate", "value": 3, "reason": "x"},
     "PUT incidents/{number}/timeline/{seq}/pin": lambda w: {"pinned": True},
     "PUT incidents/{number}/timeline/{seq}/time": lambda w: {"at": "2026-01-02T03:04:00Z", "reason": "x"},
+    "POST runbooks": lambda w: {"text": "x: 1", "team": w.team.slug, "check_only": True},
     "POST runs": lambda w: {"runbook": w.runbook.slug, "incident": w.incident.number},
     "POST runs/{run_id}/cancel": lambda w: {"reason": "x"},
     "POST runs/{run_id}/pause": lambda w: {"reason": "x"},

@@ -15,11 +15,11 @@ from runbooks import approvals, going_on, repeating, runs
 from runbooks.models import OPEN_RUN_STATES, Run, Runbook, StepRun
 from web.api import schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
+from web.api.runbooks import ROWS
 from web.policy import require_recent_for_approval, team_ids, team_object_or_404, team_or_404, visible
 
 router = Router(by_alias=True, tags=["runs"])
 _RUNS = Run.objects.select_related("runbook", "revision", "incident", "service", "team")
-_RUNBOOKS = Runbook.objects.written().filter(deleted_at__isnull=True).select_related("current", "team", "copy_of")
 
 
 class RunFilters(Page):
@@ -30,13 +30,6 @@ class RunFilters(Page):
     runbook: str = Field("", max_length=40)
     incident: int | None = Field(None, ge=1)
     service: str = Field("", max_length=60)
-
-
-class RunbookFilters(Page):
-    """What the list of runbooks may be narrowed to."""
-
-    type: str = Field("", max_length=20)
-    enabled: bool | None = None
 
 
 class StepQuery(Body):
@@ -107,24 +100,6 @@ class GoOn(Body):
     inputs: dict[str, Any] = Field(default_factory=dict)
 
 
-# --- runbooks --------------------------------------------------------------------------------------------------------
-@router.get("runbooks", auth=permits(Permission.SEE, RunbookFilters), response=schemas.Listed[schemas.Runbook])
-def list_runbooks(request: ApiRequest, filters: Query[RunbookFilters]) -> dict[str, Any]:
-    """The shipped runbooks and those of your teams."""
-    rows = visible(_RUNBOOKS.all(), request.actor, shared=True)
-    if filters.type:
-        rows = rows.filter(incident_type=filters.type)
-    if filters.enabled is not None:
-        rows = rows.filter(enabled=filters.enabled)
-    return listed(rows, filters, shapes.runbook, key="slug", newest_first=False)
-
-
-@router.get("runbooks/{str:runbook}", auth=permits(Permission.SEE), response=schemas.RunbookText)
-def get_runbook(request: ApiRequest, runbook: str) -> dict[str, Any]:
-    """One runbook with the text of its published revision."""
-    return shapes.runbook_with_text(team_object_or_404(_RUNBOOKS.all(), request.actor, shared=True, slug=runbook))
-
-
 # --- runs ------------------------------------------------------------------------------------------------------------
 @router.get("runs", auth=permits(Permission.SEE, RunFilters), response=schemas.Listed[schemas.RunLine])
 def list_runs(request: ApiRequest, filters: Query[RunFilters]) -> dict[str, Any]:
@@ -146,7 +121,7 @@ def list_runs(request: ApiRequest, filters: Query[RunFilters]) -> dict[str, Any]
 @router.post("runs", auth=permits(Permission.RUN), response={200: schemas.Started, 201: schemas.Started})
 def start_run(request: ApiRequest, body: NewRun) -> Status[Any]:
     """Start a runbook, or join the run that is at work on the same service; `decision` says which."""
-    books = _RUNBOOKS.all()
+    books = ROWS.all()
     runbook = team_object_or_404(books, request.actor, permission=Permission.RUN, shared=True, slug=body.runbook)
     incident = None
     if body.incident is not None:

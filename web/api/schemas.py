@@ -284,6 +284,26 @@ class RunbookText(Runbook):
     text: str | None
 
 
+class CodeFinding(Schema):
+    """One thing wrong with a text, or worth a thought; `guide` leads to what its code means."""
+
+    line: int
+    column: int
+    code: str
+    severity: str
+    message: str
+    fix: str
+    guide: str
+
+
+class Checked(Schema):
+    """What there is to say about a text, and as which revision it was kept (none: it was only looked at)."""
+
+    findings: list[CodeFinding]
+    runbook: str | None
+    revision: int | None
+
+
 class Asked(Schema):
     """What a step that waits for approval asks; `digest` goes into approve and reject."""
 

@@ -9,13 +9,14 @@ from django.conf import settings
 
 from catalog import pictures
 from catalog.models import Change, Picture, Secret, Service, Signal
+from common.yaml import Finding
 from evaluations.models import EvaluationSet
 from incidents import postmortem_sections
 from incidents.impact import Figure
 from incidents.models import ActionItem, Alert, Delivery, Evidence, Incident, Postmortem, TimelineEntry
 from runbooks import damage, reading
 from runbooks.acting import Offer
-from runbooks.models import ApprovalRequest, Run, Runbook, StepRun
+from runbooks.models import ApprovalRequest, Revision, Run, Runbook, StepRun
 
 Shape = dict[str, Any]
 
@@ -248,6 +249,18 @@ def runbook(row: Runbook) -> Shape:
 def runbook_with_text(row: Runbook) -> Shape:
     """The same with the YAML text of the current revision."""
     return {**runbook(row), "text": row.current.text if row.current else None}
+
+
+def checked(findings: list[Finding], kept: Revision | None = None) -> Shape:
+    """What there is to say about a runbook's text, and as which revision it was kept."""
+    shown = [
+        {**finding.as_dict(), "guide": link(f"/guide/runbook-errors#{finding.code.lower()}")} for finding in findings
+    ]
+    return {
+        "findings": [{name: value for name, value in row.items() if name != "file"} for row in shown],
+        "runbook": kept.runbook.slug if kept else None,
+        "revision": kept.number if kept else None,
+    }
 
 
 def run_line(row: Run) -> Shape:

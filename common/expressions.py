@@ -172,6 +172,16 @@ def compile(source: str, *, names: Iterable[str]) -> Expression:  # noqa: A001  
     return _compile(source, frozenset(names))
 
 
+def bounds(source: str, *, names: Iterable[str], on: str) -> list[tuple[str, Expression]]:
+    """What a condition compares the name `on` with, so that it can be drawn: ("<", the other side), or > <= >=.
+
+    Empty unless the condition is one comparison, or several joined by `and`. Raises ExpressionError as `compile` does.
+    """
+    known = frozenset(names)
+    _compile(source, known)
+    return [(sign, _built(source, side, known)) for sign, side in _bounds(_parse(source), on)]
+
+
 def compile_text(source: str, names: Iterable[str]) -> Text:
     """Check a text that may contain {{ expressions }} over the given names. Raises ExpressionError."""
     return _compile_text(source, frozenset(names))
@@ -201,7 +211,10 @@ def _compile(source: str, names: frozenset[str]) -> Expression:
         raise ExpressionError("The expression is empty.")
     if "{{" in source or "{%" in source or "{#" in source:
         raise ExpressionError("Write the expression without braces.", fix="Remove `{{` and `}}`.")
-    tree = _parse(source)
+    return _built(source, _parse(source), names)
+
+
+def _built(source: str, tree: nodes.Expr, names: frozenset[str]) -> Expression:
     check = _Check(names)
     check.visit(tree, 1)
     assign = nodes.Assign(nodes.Name(_RESULT, "store"), tree, lineno=1)
@@ -228,6 +241,27 @@ def _parse(source: str) -> nodes.Expr:
     # The parser puts positions in a tree whose root knows no environment; filters need it while compiling.
     tree.set_environment(_ENVIRONMENT)
     return tree
+
+
+_SIGN = {"lt": "<", "gt": ">", "lteq": "<=", "gteq": ">="}
+_TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def _bounds(tree: nodes.Expr, on: str) -> list[tuple[str, nodes.Expr]]:
+    if isinstance(tree, nodes.And):
+        return _bounds(tree.left, on) + _bounds(tree.right, on)
+    if not isinstance(tree, nodes.Compare):
+        return []
+    found: list[tuple[str, nodes.Expr]] = []
+    left = tree.expr
+    for operand in tree.ops:
+        sign, right = _SIGN.get(operand.op, ""), operand.expr
+        if sign and isinstance(left, nodes.Name) and left.name == on:
+            found.append((sign, right))
+        elif sign and isinstance(right, nodes.Name) and right.name == on:
+            found.append((_TURNED[sign], left))
+        left = right
+    return found
 
 
 class _Check:

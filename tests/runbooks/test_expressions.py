@@ -262,3 +262,21 @@ def test_it_never_raises_anything_but_its_error(source: str) -> None:
         value(source)
     with contextlib.suppress(ExpressionError):
         expressions.render(source, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("value < 5", [("<", 5)]),
+        ("value >= inputs.floor - 0.02", [(">=", 0.9)]),
+        ("0.1 < value <= inputs.floor", [(">", 0.1), ("<=", 0.92)]),
+        ("samples > 10 and value > 1 and result.x == 2", [(">", 1)]),
+        ("value < 5 or samples > 3", []),
+        ("not value < 5", []),
+        ("value == 5", []),
+        ("value | round < 5", []),
+    ],
+)
+def test_it_tells_what_a_condition_compares_a_name_with(source: str, found: list[tuple[str, float]]) -> None:
+    bounds = expressions.bounds(source, names={"value", "samples", "result", "inputs"}, on="value")
+    assert [(sign, pytest.approx(side.evaluate({"inputs": {"floor": 0.92}}))) for sign, side in bounds] == found

@@ -174,7 +174,7 @@ def take(run: Run, found: Watching, judgement: Judgement, row: Evidence, *, now:
         started_at=None,
         pending_note="",
         reason="",
-        summary=f"{text}: {row.summary}",
+        summary=row.summary,
         value=row.value,
         evidence_id=row.pk,
     )

@@ -318,8 +318,21 @@ class Asked(Schema):
     due_at: datetime
 
 
+class Sample(Schema):
+    """One look of a watch; `taken_at` is null for one that was missed, `verdict` then `missed`."""
+
+    k: int
+    due_at: datetime
+    taken_at: datetime | None
+    verdict: str
+    reason: str | None
+    summary: str
+    value: Any
+    evidence: str | None
+
+
 class Step(Schema):
-    """A step of a run."""
+    """A step of a run; `samples` are those of a watch so far (null for every other step), `next_due` the next one's."""
 
     id: str
     item: int
@@ -337,6 +350,8 @@ class Step(Schema):
     attempts: int
     due_at: datetime | None
     evidence: str | None
+    samples: list[Sample] | None
+    next_due: datetime | None
     approval: Asked | None
 
 

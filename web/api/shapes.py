@@ -14,9 +14,9 @@ from evaluations.models import EvaluationSet
 from incidents import postmortem_sections
 from incidents.impact import Figure
 from incidents.models import ActionItem, Alert, Delivery, Evidence, Incident, Postmortem, TimelineEntry
-from runbooks import damage, reading
+from runbooks import damage, reading, watched
 from runbooks.acting import Offer
-from runbooks.models import ApprovalRequest, Revision, Run, Runbook, StepRun
+from runbooks.models import ApprovalRequest, Revision, Run, Runbook, Sample, StepRun
 
 Shape = dict[str, Any]
 
@@ -292,9 +292,34 @@ def run(row: Run) -> Shape:
     steps = list(row.steps.all())
     cited = {e.pk: e.key for e in Evidence.objects.filter(pk__in=[s.evidence_id for s in steps if s.evidence_id])}
     asked = {a.step_run_id: a for a in ApprovalRequest.objects.filter(step_run__run=row, state="open")}
+    watches = watched.standings(row, steps)
     # What keeps a run from going on comes before what its start warned of.
     warning = (damage.of(row, steps) if row.is_open else "") or row.warning
-    return {**run_line(row), "warning": warning, "steps": [_step(s, cited, asked.get(s.pk)) for s in steps]}
+    shown = [_step(s, cited, asked.get(s.pk)) | _watch(watches.get(s.pk)) for s in steps]
+    return {**run_line(row), "warning": warning, "steps": shown}
+
+
+def _watch(found: watched.Standing | None) -> Shape:
+    """What a step has more when it is a watch."""
+    if found is None:
+        return {"samples": None, "next_due": None}
+    return {
+        "samples": [_sample(sample, found.evidence(sample)) for sample in found.samples],
+        "next_due": found.next_due,
+    }
+
+
+def _sample(row: Sample, evidence: str) -> Shape:
+    return {
+        "k": row.k,
+        "due_at": row.due_at,
+        "taken_at": row.taken_at,
+        "verdict": row.verdict,
+        "reason": row.reason or None,
+        "summary": row.summary,
+        "value": row.value,
+        "evidence": evidence or None,
+    }
 
 
 def offer(row: Offer) -> Shape:

@@ -58,6 +58,14 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """A value that must not be crossed, with its words: "pass ≥ 0.92"."""
+
+    value: float
+    words: str
+
+
+@dataclass(frozen=True)
 class Line:
     """One series as pieces of a polyline: missing data breaks it, and is never joined. A lone point is a dot."""
 
@@ -92,6 +100,9 @@ class Chart:
     table_note: str
     data: str
     csv: str = ""
+    # Heights of the limits with their words, and the places of points that broke the rule.
+    limits: list[tuple[float, str]] = field(default_factory=list)
+    faults: list[tuple[float, float]] = field(default_factory=list)
 
 
 def finite(value: object) -> float | None:
@@ -158,13 +169,17 @@ def lines(
     step: float | None = None,
     band: Band | None = None,
     marks: Sequence[Mark] = (),
+    limits: Sequence[Limit] = (),
+    faults: Sequence[float] = (),
+    until: datetime | None = None,
     id: str = "chart",  # noqa: A002  it becomes the element's id
     csv: str = "",
 ) -> Chart | None:
     """Lay out `{label: [[unix, value], …]}`; the first series is drawn in ink, the others as comparisons.
 
-    Without `start` and `end` the plot spans its points. None when there is nothing to draw: fewer than two times, or no
-    finite value at all. It never raises, whatever a provider stored.
+    Without `start` and `end` the plot spans its points; what is after `until` is the future and misses nothing.
+    `faults` are the times of points of the first series that broke the rule. None when there is nothing to draw: fewer
+    than two times, or no finite value at all. It never raises, whatever a provider stored.
     """
     if not isinstance(series, Mapping) or not series:
         return None
@@ -179,12 +194,14 @@ def lines(
     first = start.timestamp() if start else min(times)
     last = end.timestamp() if end else max(times)
     usual = [value for value in (*band.low, *band.high) if value is not None] if band else []
+    usual += [limit.value for limit in limits]
     axis = chart_axes.axis(min([*values, *usual]), max([*values, *usual]))
     plot = _Drawing(clean, first, last, axis.low, axis.high)
     main = next(iter(clean))
     whole = _broken(clean[main], step)
     # Only where the window itself was asked for does it say anything that a line begins late or ends early.
-    plot.gaps = _gaps(whole, first if start else None, last if end else None, step or _distance(clean[main]))
+    known = min(last, until.timestamp()) if until else last
+    plot.gaps = _gaps(whole, first if start else None, known if end else None, step or _distance(clean[main]))
     drawn = [
         Line(label, *_pieces(plot, whole if label == main else _broken(points, None)), compared=label != main)
         for label, points in clean.items()
@@ -196,9 +213,11 @@ def lines(
         [(mark, plot.x(mark.at.timestamp())) for mark in marks if first <= mark.at.timestamp() <= last]
     )
     table, note = _table(clean, axis.digits)
+    at_fault = set(faults)
+    broken = [(when, value) for when, value in ends if when in at_fault]
     return Chart(
         id=id,
-        label=_sentence(name or main, unit, whole, plot, axis.digits, marks),
+        label=_sentence(name or main, unit, whole, plot, axis.digits, marks) + _said(limits, broken),
         unit=unit,
         lines=drawn,
         ticks=[chart_axes.Tick(plot.y(value), text) for value, text in axis.ticks],
@@ -214,8 +233,10 @@ def lines(
         end=_moment(last),
         table=table,
         table_note=note,
-        data=_data(plot, clean, axis, band, placed, unit, step),
+        data=_data(plot, clean, axis, band, placed, unit, step, limits, broken),
         csv=csv,
+        limits=[(plot.y(limit.value), limit.words) for limit in limits],
+        faults=[(plot.x(when), plot.y(value)) for when, value in broken],
     )
 
 
@@ -345,6 +366,13 @@ def _sentence(name: str, unit: str, points: list[Point], plot: _Drawing, digits:
     return said + (f"; {', '.join(told[:6])}" if told else "") + "."
 
 
+def _said(limits: Sequence[Limit], broken: Sequence[tuple[float, float]]) -> str:
+    """The same of limits and of what broke them."""
+    said = f" Limit: {'; '.join(limit.words for limit in limits)}." if limits else ""
+    times = ", ".join(f"{_moment(when):%d %b %H:%M}" for when, _ in broken[:6])
+    return said + (f" {len(broken)} broke the rule: {times}{' …' if len(broken) > 6 else ''}." if broken else "")
+
+
 def _data(
     plot: _Drawing,
     series: dict[str, list[Point]],
@@ -353,6 +381,8 @@ def _data(
     marks: Sequence[chart_axes.Placed],
     unit: str,
     step: float | None,
+    limits: Sequence[Limit],
+    broken: Sequence[tuple[float, float]],
 ) -> str:
     """What uPlot draws the same from, as JSON."""
 
@@ -371,6 +401,8 @@ def _data(
             for label, points in whole.items()
         ],
         "gaps": [list(gap) for gap in plot.gaps],
+        "limits": [{"v": limit.value, "words": limit.words} for limit in limits],
+        "faults": [[when, rounded(value)] for when, value in broken],
         "band": {
             "t": list(band.times),
             "low": [rounded(value) for value in band.low],

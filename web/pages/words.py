@@ -68,6 +68,14 @@ REASONS = {
     "stale_evidence": "the facts changed before it was applied",
     "expression": "its rule could not be evaluated",
     "timeout": "it took too long",
+    "overrun": "it took longer than until the next sample",
+    "not_running": "nothing was running at its time",
+    "max_fails": "more samples failed than may",
+    "fail_streak": "it failed several times in a row",
+    "pass_streak": "it passed often enough in a row",
+    "error_streak": "it could not be measured several times in a row",
+    "max_inconclusive": "too many samples say nothing",
+    "no_pass": "no sample passed",
 }
 
 
@@ -84,7 +92,12 @@ def reason(code: str) -> str:
     return REASONS.get(code, code.replace("_", " "))
 
 
-def step_face(step: StepRun) -> Face:
+def sample_word(verdict: str) -> str:
+    """What a sample of a watch came to."""
+    return VERDICTS.get(verdict, verdict.capitalize())
+
+
+def step_face(step: StepRun, *, is_watch: bool = False) -> Face:
     """The glyph and word of a step as it is now."""
     if step.state == "settled":
         words = VERDICTS if step.kind == "check" else ACT_VERDICTS
@@ -94,7 +107,7 @@ def step_face(step: StepRun) -> Face:
     if step.state == "leased":
         return Face("running", "Running")
     if step.state == "sleeping":
-        return Face("clock", "Waiting")
+        return Face("clock", "Watching" if is_watch else "Waiting")
     if step.state == "blocked":
         waits = waits_for_person(step)
         return Face("waits" if waits else "clock", _BLOCKED.get(step.blocked_on, "Blocked"))

@@ -80,6 +80,7 @@
     const bottom = bbox.top + bbox.height;
     ctx.save();
     ctx.textBaseline = "alphabetic";
+    ruled(u, chart, px);
     for (const mark of chart.marks) {
       const x = Math.round(u.valToPos(mark.t, "x", true));
       const label = mark.label && !(mark.extra && u.width < 520) ? (mark.kind === "onset" ? `onset ${time(mark.t)}` : mark.label) : "";
@@ -130,6 +131,42 @@
       ctx.fillText(chart.unit, bbox.left - 8 * px, bbox.top - 10 * px);
     }
     ctx.restore();
+  }
+
+  // The limits, and the points that broke them.
+  function ruled(u, chart, px) {
+    const { ctx, bbox } = u;
+    ctx.strokeStyle = ctx.fillStyle = fail();
+    ctx.font = `400 ${11 * px}px ${face()}`;
+    ctx.textAlign = "right";
+    for (const limit of chart.limits) {
+      const y = Math.round(u.valToPos(limit.v, "y", true));
+      ctx.lineWidth = px;
+      ctx.setLineDash([6 * px, 3 * px]);
+      ctx.beginPath();
+      ctx.moveTo(bbox.left, y);
+      ctx.lineTo(bbox.left + bbox.width, y);
+      ctx.stroke();
+      ctx.setLineDash([]);
+      const at = y + (y - bbox.top < 0.12 * bbox.height ? 14 : -5) * px;
+      ctx.save();
+      ctx.lineJoin = "round";
+      ctx.lineWidth = 3 * px;
+      ctx.strokeStyle = surface();
+      ctx.strokeText(limit.words, bbox.left + bbox.width - 4 * px, at);
+      ctx.restore();
+      ctx.fillText(limit.words, bbox.left + bbox.width - 4 * px, at);
+    }
+    ctx.lineWidth = 2 * px;
+    for (const [t, v] of chart.faults) {
+      const x = u.valToPos(t, "x", true), y = u.valToPos(v, "y", true), r = 4 * px;
+      ctx.beginPath();
+      ctx.moveTo(x - r, y - r);
+      ctx.lineTo(x + r, y + r);
+      ctx.moveTo(x - r, y + r);
+      ctx.lineTo(x + r, y - r);
+      ctx.stroke();
+    }
   }
 
   // --- the value under the cursor ---------------------------------------------------------------------------------

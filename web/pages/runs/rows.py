@@ -13,17 +13,19 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
+from django.db.models import Q
 from django.urls import reverse
 from markupsafe import Markup
 
 from common.expressions import ExpressionError
 from incidents.models import Evidence
-from runbooks import acting, damage, doubt, going_on, reading, repeating
+from runbooks import acting, damage, doubt, going_on, reading, repeating, watched
 from runbooks.definitions import Definition
 from runbooks.models import ApprovalRequest, Attempt, Effect, Lock, Run, RunEvent, StepRun
 from runbooks.steps import ManualStep
 from web.pages import exhibits, signals, words
 from web.pages.answering import PREFIX, manual_form
+from web.pages.runs import watches
 from web.pages.waiting import waits_for_person
 
 # A number that an interval in brackets follows, else the first with a unit, else the first that stands by itself.
@@ -32,8 +34,8 @@ _BEFORE = re.compile(_NUMBER + r"(?:\s?(?:%|points|ms|s)(?!\w))?(?=:?\s*\[)")
 _MEASURED = re.compile(_NUMBER + r"\s?(?:%|points(?!\w)|ms(?!\w)|s(?!\w))")
 _PLAIN = re.compile(_NUMBER + r"(?![\w.]\w)")
 _INTERVAL = re.compile(r"\[[−+-]?\d[^\[\]]{0,60}\]")
-# So long a step's log is.
-EVENTS = 60
+# So long a step's log is, and of so many samples of a watch it tells.
+EVENTS, RECENT = 60, 20
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class StepRow:
     overrides: list[Evidence]
     # The address of Act now with what takes this effect back.
     undo: str
+    watch: watches.View | None
     log: list[RunEvent] = field(default_factory=list)
 
 
@@ -103,6 +106,18 @@ def rows(run: Run, steps: list[StepRun], typed: dict[str, forms.Form], now: date
     """All of them, with a fixed number of queries however many there are."""
     gathered = _Gathered(run, steps, now)
     return [gathered.row(step, typed.get(f"{step.step}-{step.item}")) for step in steps]
+
+
+def _older(steps: list[StepRun], standings: dict[int, watched.Standing]) -> tuple[Q, Q]:
+    """Attempts and events of all but the newest samples of a watch: the samples themselves tell what came of them."""
+    attempts, events = Q(pk__in=[]), Q(pk__in=[])
+    for step in steps:
+        samples = standings[step.pk].samples if step.pk in standings else []
+        if len(samples) > RECENT:
+            since = samples[-RECENT].due_at
+            attempts |= Q(step_run=step, started_at__lt=since)
+            events |= Q(step=step.step, item=step.item, at__lt=since)
+    return attempts, events
 
 
 def _by_step(found: Iterable[Any]) -> dict[int, list[Any]]:
@@ -129,7 +144,10 @@ class _Gathered:
         self.is_damaged = bool(damage.of(run, steps))
         self.context = reading.names(run, steps, now)
         self.cards = exhibits.exhibits_by_id([step.evidence_id for step in steps if step.evidence_id], run.incident)
-        self.attempts = _by_step(Attempt.objects.filter(step_run__in=steps))
+        self.watches = watched.standings(run, steps)
+        self.units = watches.units(self.watches)
+        older_attempts, older_events = _older(steps, self.watches)
+        self.attempts = _by_step(Attempt.objects.filter(step_run__in=steps).exclude(older_attempts))
         self.effects = _by_step(Effect.objects.filter(step_run__in=steps))
         asked = ApprovalRequest.objects.filter(step_run__in=steps).prefetch_related("decisions")
         self.requests = _by_step(asked)
@@ -138,7 +156,7 @@ class _Gathered:
         for row in Evidence.objects.filter(run_id=run.pk, kind__in=["override", "answer"]).order_by("id"):
             self.overrides[row.step].append(row)
         self.events: dict[tuple[str, int], list[RunEvent]] = defaultdict(list)
-        for event in run.events.exclude(step="").order_by("seq"):
+        for event in run.events.exclude(step="").exclude(older_events).order_by("seq"):
             self.events[event.step, event.item].append(event)
         names = {step.lock_name for step in steps if step.lock_name and not step.is_terminal}
         self.line: dict[str, list[StepRun]] = defaultdict(list)
@@ -162,7 +180,7 @@ class _Gathered:
         may_rerun = repeating.may_rerun(self.run, step) and step.blocked_on != "approval" and not self.is_damaged
         return StepRow(
             step=step,
-            face=words.step_face(step),
+            face=words.step_face(step, is_watch=step.pk in self.watches),
             doc=str(definition.step.doc or "") if definition else "",
             instruction=_instruction(definition, self.context),
             answer=emphasised(step.summary or step.pending_note),
@@ -177,8 +195,10 @@ class _Gathered:
             approval=next((row for row in asked if row.state == "open"), None),
             approvals=asked,
             form=typed or (manual_form(definition.fields) if needs_form and definition else None),
-            took=_took(step, self.now),
-            limit=definition.timeout if definition and step.kind in ("check", "action") else None,
+            took=_took(step, self.now) if step.pk not in self.watches or step.is_terminal else None,
+            limit=definition.timeout
+            if definition and step.kind in ("check", "action") and step.pk not in self.watches
+            else None,
             params=json.dumps(step.params, indent=2, ensure_ascii=False, default=str) if step.params else "",
             rule=_rule(definition),
             waits=waits_for_person(step),
@@ -195,8 +215,16 @@ class _Gathered:
             ],
             overrides=self.overrides.get(step.step, []),
             undo=_undo(self.run, step, self.steps, ledger, self.context),
+            watch=self._watch(step, definition),
             log=self.events.get((step.step, step.item), [])[-EVENTS:],
         )
+
+    def _watch(self, step: StepRun, definition: Definition | None) -> watches.View | None:
+        """Its samples, where it is a watch."""
+        standing = self.watches.get(step.pk)
+        if standing is None or definition is None:
+            return None
+        return watches.view(step, definition, standing, self.context, self.units.get(step.pk, ""), self.now)
 
     def _dashboard(self, exhibit: exhibits.Exhibit | None) -> str:
         """The service's dashboard at the time that was measured."""

@@ -241,3 +241,9 @@ def test_it_counts_in_steps_of_four_scrapes_and_only_what_was_seen(prometheus: F
     found = ask(service)
     # Seven whole steps of four minutes in half an hour, three quarters of each seen.
     assert (found.verdict, found.samples) == ("pass", 7 * 300)
+
+
+def test_it_compares_as_of_the_past_time_that_it_is_asked_about(prometheus: Fake) -> None:
+    service = rates(prometheus, before=0.91, now=0.78)
+    later = {"now": NOW + timedelta(hours=3), "deadline": NOW + timedelta(hours=3, seconds=30)}
+    assert ask(service, context=later | {"at": NOW}) == ask(service)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -157,3 +158,13 @@ def test_it_names_the_known_signals(prometheus: Fake) -> None:
     service = make_measured(prometheus.url)
     with pytest.raises(CheckError, match="it has: accuracy"):
         CHECK.run(MetricQueryParams(signal="acuracy"), make_context(service))
+
+
+def test_it_measures_as_of_the_past_time_that_it_is_asked_about(prometheus: Fake) -> None:
+    then = NOW - timedelta(hours=6)
+    prometheus.answers.line("q", lambda at: at - then.timestamp())
+    service = make_measured(prometheus.url, query="q")
+    params = MetricQueryParams.model_validate({"signal": "accuracy", "window": "10m"})
+    found = CHECK.run(params, make_context(service, at=then))
+    assert (found.value, found.observed_at, found.window_to) == (0.0, then, then)
+    assert found.result["series"]["value"][-1][0] == then.timestamp()

@@ -19,7 +19,7 @@ from runbooks.fields import seconds
 from runbooks.lint import places
 from runbooks.spec import RunbookSpec
 from runbooks.steps import CheckStep, ManualStep
-from runbooks.testing.playing import Played
+from runbooks.testing.playing import Played, Seen
 
 SURVIVES = "RT031"
 SMALL = 20
@@ -97,10 +97,14 @@ def shifts(spec: RunbookSpec, data: dict[str, Any]) -> list[Shift]:
 def concerned(shift: Shift, played: list[Played]) -> list[int]:
     """The cases, by their place, in which the number had a say."""
     if shift.step:
-        return [index for index, one in enumerate(played) if one.steps.get(shift.step)]
+        return [index for index, one in enumerate(played) if any(map(_was_asked, one.steps.get(shift.step, [])))]
     if shift.path[0] == "triggers":
         return [index for index, one in enumerate(played) if one.triggers]
     return list(range(len(played)))
+
+
+def _was_asked(row: Seen) -> bool:
+    return row.started or bool(row.rules) or row.reason == "condition"
 
 
 def _in_text(path: Path, step: str, source: str) -> Iterator[Shift]:

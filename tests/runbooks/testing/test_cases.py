@@ -84,7 +84,7 @@ def test_the_command_finds_tests_and_runbook_and_passes(db: None, tmp_path: Path
     path = write(tmp_path, HEAD + "cases:\n  - name: a\n    until: 1m\n    expect: {state: active}\n")
     code, text = command("test", str(tmp_path))
     assert (code, text.splitlines()[0]) == (0, "  passed  a")
-    assert f"{path}: 1 case passed in " in text
+    assert f"{path}: 1 case passed, 5 of 26 branches taken, in " in text
 
 
 def test_the_command_fails_with_findings_as_json(db: None, tmp_path: Path) -> None:

@@ -93,12 +93,11 @@ class Command(BaseCommand):
         for finding in one.findings:
             self.stdout.write(str(finding))
         failed = sum(not case.passed for case in one.cases)
-        said = (
-            f"{failed} of {_count(len(one.cases), 'case')} failed"
-            if failed
-            else f"{_count(len(one.cases), 'case')} passed"
-        )
-        self.stdout.write(f"{one.file}: {said if one.cases else 'not played'} in {one.seconds:.2f} s.")
+        number = _count(len(one.cases), "case")
+        said = "not played" if not one.cases else f"{failed} of {number} failed" if failed else f"{number} passed"
+        if one.coverage:
+            said += f", {one.coverage['taken']} of {one.coverage['branches']} branches taken"
+        self.stdout.write(f"{one.file}: {said}, in {one.seconds:.2f} s.")
 
     def _chosen(self, paths: list[str], files: Callable[[Path], list[Path]]) -> list[Path]:
         chosen: list[Path] = []

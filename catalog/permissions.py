@@ -29,6 +29,9 @@ class Permission(StrEnum):
     CONFIGURE = "configure"
     MEMBERS = "members"
     RAW_PAYLOADS = "raw_payloads"
+    # About all teams at once: held in any of them, or by an org admin.
+    STOP_EFFECTS = "stop_effects"
+    ALLOW_EFFECTS = "allow_effects"
     # Acts outside any team.
     SIGNED_IN = "signed_in"
     ANYONE = "anyone"
@@ -50,6 +53,7 @@ ROLES: dict[str, frozenset[Permission]] = {
             _P.PUBLISH_RUNBOOK,
             _P.EDIT_POSTMORTEM,
             _P.PUBLISH_POSTMORTEM,
+            _P.STOP_EFFECTS,
         }
     ),
     "author": frozenset({_P.SEE, _P.DRAFT_RUNBOOK, _P.PUBLISH_RUNBOOK}),
@@ -67,6 +71,8 @@ ROLES: dict[str, frozenset[Permission]] = {
             _P.CONFIGURE,
             _P.MEMBERS,
             _P.RAW_PAYLOADS,
+            _P.STOP_EFFECTS,
+            _P.ALLOW_EFFECTS,
         }
     ),
 }
@@ -74,11 +80,13 @@ ROLES: dict[str, frozenset[Permission]] = {
 SCOPES: dict[str, frozenset[Permission]] = {
     "read": frozenset({_P.SEE, _P.SIGNED_IN}),
     "incidents:write": frozenset({_P.RESPOND}),
-    "runs:write": frozenset({_P.RUN, _P.ANSWER}),
+    "runs:write": frozenset({_P.RUN, _P.ANSWER, _P.STOP_EFFECTS}),
     "postmortems:write": frozenset({_P.EDIT_POSTMORTEM, _P.PUBLISH_POSTMORTEM}),
     "admin": frozenset({_P.CONFIGURE, _P.DRAFT_RUNBOOK, _P.RAW_PAYLOADS}),
 }
-NEVER_BY_TOKEN = frozenset({_P.APPROVE, _P.BREAK_GLASS, _P.MEMBERS, _P.PUBLISH_RUNBOOK, _P.ORG_ADMIN})
+NEVER_BY_TOKEN = frozenset({_P.APPROVE, _P.BREAK_GLASS, _P.MEMBERS, _P.PUBLISH_RUNBOOK, _P.ORG_ADMIN, _P.ALLOW_EFFECTS})
+# What concerns every team at once, so that an org admin may do it in any.
+OF_ALL_TEAMS = frozenset({_P.STOP_EFFECTS, _P.ALLOW_EFFECTS})
 
 
 def roles_of(user: User, team: Team) -> list[str]:
@@ -110,6 +118,8 @@ def can(actor: Actor, permission: Permission, team: Team | None = None) -> bool:
         return True
     if permission is _P.ORG_ADMIN:
         return actor.user.is_org_admin
+    if permission in OF_ALL_TEAMS and actor.user.is_org_admin:
+        return True
     # promises.md §5b: an org admin gives roles in every team, and sees nothing of it by that.
     if permission is _P.MEMBERS and actor.user.is_org_admin:
         return team is not None

@@ -22,7 +22,7 @@ from common.outage import outlasted
 from common.plain import plain
 from common.secrets import redact, redact_json
 from incidents import evidence
-from runbooks import doubt, engine, leases, ledger, locks, rechecking, sealing, transitions
+from runbooks import doubt, engine, killswitch, leases, ledger, locks, rechecking, sealing, transitions
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Action, Ambiguous, Applied, NotApplied, Refused
 from runbooks.checks.base import CheckError, Context, Pending
@@ -40,7 +40,7 @@ def carry_out(run: Run, step: StepRun, definition: Definition, held: leases.Held
     params = _params(run, step, definition, action)
     if params is None:
         return
-    if not _still_holds(run, step, definition, action, context):
+    if not _may_go_on(run, step, action, held) or not _still_holds(run, step, definition, action, context):
         return
     effect = _intend(run, step, definition, action)
     if effect is None:
@@ -48,7 +48,7 @@ def carry_out(run: Run, step: StepRun, definition: Definition, held: leases.Held
     # An earlier send may have happened: then a clear "no" to this one does not prove that nothing did.
     doubted = effect.state in ledger.DOUBTFUL
     crashpoint("K2")
-    if not ledger.mark_sent(run, effect, held):
+    if not _mark_sent(run, step, effect, held):
         return
     crashpoint("K3")
     try:
@@ -83,6 +83,35 @@ def _params(run: Run, step: StepRun, definition: Definition, action: Action[Any]
         else:
             _settle(run, step, definition, verdict="error", reason=error.reason, summary=str(error))
     return None
+
+
+def _may_go_on(run: Run, step: StepRun, action: Action[Any], held: leases.Held) -> bool:
+    """Whether it is worth looking any further: nobody is asked again about what may not be sent."""
+    with transaction.atomic():
+        return _allowed(transitions.lock_run(run.pk), step, action.effect_class, held, now=clock.now())
+
+
+def _mark_sent(run: Run, step: StepRun, effect: Effect, held: leases.Held) -> bool:
+    """T3: the last word before the call; False when it may not be sent now, and then nothing is.
+
+    Under the run's lock: whoever takes this step over sees either the lease or the mark, never neither.
+    """
+    with transaction.atomic():
+        killswitch.take_turn()
+        locked = transitions.lock_run(run.pk)
+        now = clock.now()
+        return _allowed(locked, step, effect.effect_class, held, now=now) and ledger.mark_sent(effect, now=now)
+
+
+def _allowed(run: Run, step: StepRun, effect_class: str, held: leases.Held, *, now: datetime) -> bool:
+    """Whether the lease is ours and nobody has stopped effects; messages to people are no effects and go on."""
+    if not leases.is_ours(held):
+        return False
+    switch = killswitch.engaged()
+    if switch is not None and effect_class not in HARMLESS:
+        killswitch.hold_back(run, StepRun.objects.get(pk=step.pk), switch, now=now)
+        return False
+    return True
 
 
 def _still_holds(run: Run, step: StepRun, definition: Definition, action: Action[Any], context: Context) -> bool:

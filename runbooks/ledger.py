@@ -6,13 +6,11 @@ import hashlib
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
 from django.db.models import F
 
-from common import clock
 from common.secrets import redact
 from incidents import evidence, texts
-from runbooks import engine, leases, reading, sealing, transitions
+from runbooks import engine, reading, sealing, transitions
 from runbooks.models import ApprovalRequest, Attempt, Effect, Run, StepRun
 from runbooks.steps import HARMLESS
 
@@ -56,20 +54,14 @@ def approval_digest(run: Run, step: StepRun, preview: dict[str, Any], new_fact: 
     )
 
 
-def mark_sent(run: Run, effect: Effect, held: leases.Held) -> bool:
-    """T3: the last look before the call; False when the lease is not ours any more, and then nothing is sent.
-
-    Under the run's lock: whoever takes this step over sees either the lease or the mark, never neither.
-    """
-    with transaction.atomic():
-        transitions.lock_run(run.pk)
-        if not leases.is_ours(held):
-            return False
-        open_states = ("intended", "not_applied", *DOUBTFUL)
-        sent = Effect.objects.filter(pk=effect.pk, state__in=open_states).update(
-            state="sent", sent_at=clock.now(), times_sent=F("times_sent") + 1
+def mark_sent(effect: Effect, *, now: datetime) -> bool:
+    """T3: the call follows at once; False when the effect has come to its end meanwhile."""
+    open_states = ("intended", "not_applied", *DOUBTFUL)
+    return bool(
+        Effect.objects.filter(pk=effect.pk, state__in=open_states).update(
+            state="sent", sent_at=now, times_sent=F("times_sent") + 1
         )
-    return bool(sent)
+    )
 
 
 def mark(effect: Effect, state: str, *, summary: str, now: datetime, **changes: Any) -> None:

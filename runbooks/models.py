@@ -220,7 +220,7 @@ class StepRun(models.Model):
     name = models.CharField(max_length=300)
     # pending, ready, leased, sleeping, blocked, unknown; settled, cancelled
     state = models.CharField(max_length=10, default="pending")
-    # approval, human, lock, child, ask
+    # approval, human, lock, child, ask, stop (all effects are stopped)
     blocked_on = models.CharField(max_length=10, blank=True)
     verdict = models.CharField(max_length=12, blank=True)
     reason = models.CharField(max_length=60, blank=True)
@@ -431,7 +431,7 @@ class RunEvent(models.Model):
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="events")
     seq = models.PositiveIntegerField()
     at = models.DateTimeField()
-    # The transition of docs/guide/engine.md: R1 … R5, S1 … S20.
+    # The transition of docs/guide/engine.md: R1 … R5, S1 … S22.
     transition = models.CharField(max_length=4)
     step = models.CharField(max_length=60, blank=True)
     item = models.SmallIntegerField(default=0)

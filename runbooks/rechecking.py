@@ -100,8 +100,9 @@ def _ask(run: Run, check: StepRun, step: StepRun, context: Context) -> Finding |
     asked = replace(
         context,
         now=now,
-        # Not the check's own key, under which a finished job would answer with what it found back then.
-        step_key=f"{context.step_key}:{KIND}:{check.step}:{check.item}",
+        # Not the check's own key, under which a finished job would answer with what it found back then; and another
+        # one when the action's time begins anew.
+        step_key=f"{context.step_key}:{KIND}:{check.step}:{check.item}:{step.t0 and step.t0.isoformat()}",
         deadline=min(context.deadline, now + timedelta(seconds=definition.timeout)),
         looks=definition.looks,
         approved=None,

@@ -24,6 +24,7 @@ from runbooks import (
     doubt,
     engine,
     execution,
+    killswitch,
     locks,
     opening,
     reading,
@@ -287,6 +288,8 @@ def _ring(pk: int, now: datetime) -> None:
             transitions.event(run, "S11", now=now, state="ready", step=step)
     elif step.blocked_on == "approval":
         approvals.expire(run, step, now=now)
+    elif step.blocked_on == killswitch.BLOCKED_ON:
+        killswitch.look_again(run, step, now=now)
     elif step.blocked_on == "human":
         engine.settle(
             run,

@@ -21,11 +21,12 @@ from markupsafe import Markup
 
 from catalog.actors import Actor, person
 from catalog.models import Membership, Team, User
-from catalog.permissions import ROLES
+from catalog.permissions import OF_ALL_TEAMS, ROLES
 from common import clock
 from common.markdown import to_html
 from incidents import action_items
 from incidents.models import ActionItem
+from runbooks import killswitch
 from runbooks.models import OPEN_RUN_STATES, StepRun, Worker
 from web.pages import words
 from web.pages.waiting import WAITING
@@ -85,6 +86,7 @@ def page(request: HttpRequest) -> dict[str, Any]:
         "teams": [],
         "counts": {"waiting": 0, "overdue": 0},
         "lamp": Lamp(alive=True, silent_for=None),
+        "effects_stopped": None,
         "may": lambda permission, team=None: False,
         "base_url": settings.BASE_URL,
         "two_person_off": not settings.BACKSTOP.two_person_on,
@@ -100,7 +102,7 @@ def _for_person(actor: Actor, user: User, now: datetime) -> dict[str, Any]:
 
     def may(permission: str, team: Team | None = None) -> bool:
         """Whether the reader may, in this team or (without one) in any: decides what is shown, never what is done."""
-        if permission == "org_admin" or (permission == "members" and user.is_org_admin):
+        if permission == "org_admin" or (permission in ("members", *OF_ALL_TEAMS) and user.is_org_admin):
             return user.is_org_admin
         sets = given.values() if team is None else [given.get(team.pk, frozenset())]
         return any(permission in held for held in sets)
@@ -113,6 +115,7 @@ def _for_person(actor: Actor, user: User, now: datetime) -> dict[str, Any]:
         "may": may,
         "counts": {"waiting": waiting, "overdue": overdue},
         "lamp": lamp(now),
+        "effects_stopped": killswitch.engaged(),
     }
 
 

@@ -28,6 +28,7 @@ WANTED: dict[str, set[str]] = {
         "publish_runbook",
         "edit_postmortem",
         "publish_postmortem",
+        "stop_effects",
     },
     "author": {"draft_runbook", "publish_runbook"},
     "admin": {
@@ -42,6 +43,8 @@ WANTED: dict[str, set[str]] = {
         "configure",
         "members",
         "raw_payloads",
+        "stop_effects",
+        "allow_effects",
     },
 }
 TEAM_PERMISSIONS = [p for p in Permission if p not in (Permission.ANYONE, Permission.SIGNED_IN, Permission.ORG_ADMIN)]
@@ -97,6 +100,13 @@ def test_an_org_admin_sees_no_team_by_that(team: Team) -> None:
     assert permissions.can(person(boss), Permission.ORG_ADMIN)
     assert not permissions.can(person(boss), Permission.SEE, team)
     assert permissions.teams_of(boss) == []
+
+
+def test_an_org_admin_stops_and_allows_effects_of_all_teams(team: Team) -> None:
+    boss = person(people.create_user(username="boss", email="boss@example.com", is_org_admin=True))
+    for permission in (Permission.STOP_EFFECTS, Permission.ALLOW_EFFECTS):
+        assert permissions.can(boss, permission, team)
+    assert not permissions.can(boss, Permission.APPROVE, team)
 
 
 @pytest.mark.parametrize("scope", list(SCOPES))

@@ -103,6 +103,8 @@ BODIES: dict[str, Callable[[World], dict[str, Any]]] = {
     "PUT incidents/{number}/timeline/{seq}/pin": lambda w: {"pinned": True},
     "PUT incidents/{number}/timeline/{seq}/time": lambda w: {"at": "2026-01-02T03:04:00Z", "reason": "x"},
     "POST runbooks": lambda w: {"text": "x: 1", "team": w.team.slug, "check_only": True},
+    "POST effects/stop": lambda w: {"reason": "x"},
+    "POST effects/allow": lambda w: {"reason": "x"},
     "POST runs": lambda w: {"runbook": w.runbook.slug, "incident": w.incident.number},
     "POST runs/{run_id}/cancel": lambda w: {"reason": "x"},
     "POST runs/{run_id}/pause": lambda w: {"reason": "x"},
@@ -131,6 +133,9 @@ BODIES: dict[str, Callable[[World], dict[str, Any]]] = {
 # What a form says whose address names nothing: here it is the form that names a thing of the world.
 FORMS: dict[str, Callable[[World], dict[str, Any]]] = {
     "incident_new": lambda w: {"title": "x", "team": w.team.slug, "service": w.service.slug, "severity": "2"},
+    # They name nothing at all; without a reason they do nothing.
+    "effects_stop": lambda w: {"reason": ""},
+    "effects_allow": lambda w: {"reason": ""},
     "runbook_new": lambda w: {"text": "x: 1", "team": w.team.slug, "note": ""},
     "runbook_new_lint": lambda w: {"text": "x: 1", "team": w.team.slug},
     "service_new": lambda w: {"text": "spec: 1\nservice: mine\ntitle: Mine\n", "team": w.team.slug},

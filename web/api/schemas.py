@@ -407,6 +407,16 @@ class Offers(Schema):
     items: list[Offer]
 
 
+class Effects(Schema):
+    """Whether all effects are stopped at once: by whom, why and since when; `waiting` actions have not ended."""
+
+    stopped: bool
+    by: str | None
+    reason: str | None
+    since: datetime | None
+    waiting: int
+
+
 class PostmortemLine(Schema):
     """A postmortem without its text."""
 

@@ -10,6 +10,7 @@ from web.pages.acting import act_now
 from web.pages.action_items import items
 from web.pages.approvals import approval
 from web.pages.connections import connections, secrets
+from web.pages.effects import effects
 from web.pages.endpoints import deliveries, endpoints
 from web.pages.evaluations import sets
 from web.pages.guide import guide, running
@@ -75,6 +76,9 @@ urlpatterns = [
     path("approvals/<uuid:uuid>", approval.approval, name="approval"),
     path("runs/<uuid:uuid>/steps/<str:step>/<int:item>/read", run_acts.read_now, name="step_read"),
     path("approvals/<uuid:uuid>/ask-again", approval.ask_again, name="ask_again"),
+    path("effects", effects.effects, name="effects"),
+    path("effects/stop", effects.stop, name="effects_stop"),
+    path("effects/allow", effects.allow_again, name="effects_allow"),
     path("runbooks", runbooks.runbooks, name="runbooks"),
     path("runbooks/new", edit.new, name="runbook_new"),
     path("runbooks/new/lint", edit.lint_new, name="runbook_new_lint"),

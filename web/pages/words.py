@@ -46,6 +46,7 @@ _BLOCKED = {
     "ask": "Asks what to do",
     "lock": "Waits for its turn",
     "child": "Waits for a sub-runbook",
+    "stop": "Held back: all effects are stopped",
 }
 REASONS = {
     "no_data": "nothing was measured",

@@ -21,6 +21,7 @@ from runbooks.verdicts import Rules
 UNDO_PREFIX = "undo-"
 # A step of `finally` has at most this long.
 LAST_SECONDS = 300
+_SIGNS = {">=": "≥", "<=": "≤"}
 
 
 class Definition:
@@ -102,6 +103,22 @@ class Definition:
     def sample_names(self, k: int) -> dict[str, Any]:
         """What the rules of a watch may read of its sample k."""
         return {"sample": {"k": k, "n": self.watch.samples}} if self.watch else {}
+
+    def limits(self, names: Mapping[str, Any]) -> list[tuple[float, str]]:
+        """The numbers that the rules compare the value with, each once, in words; not what only a sample can tell."""
+        found: dict[float, str] = {}
+        known = self.step.names() | {"value", "result", "samples", "age", "sample"}
+        for word in ("pass", "fail"):
+            source = getattr(self.step, f"{word}_if", None)
+            try:
+                sides = expressions.bounds(source, names=known, on="value") if source else []
+                told = [(sign, side.evaluate(names)) for sign, side in sides]
+            except expressions.ExpressionError:
+                continue
+            for sign, value in told:
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    found.setdefault(float(value), f"{word} {_SIGNS.get(sign, sign)} {value:g}")
+        return list(found.items())
 
     def policy(self, verdict: str) -> str:
         """What a verdict does to the run: continue, stop or ask."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from incidents import evidence
 from incidents.models import Evidence
-from runbooks import engine, transitions, verdicts, watching
+from runbooks import engine, reading, transitions, verdicts, watched, watching
 from runbooks.checks import CHECKS
 from runbooks.checks.base import Context, Finding
 from runbooks.definitions import Definition
@@ -198,6 +198,7 @@ def _settle(run: Run, found: Watching, end: Judgement, last: Evidence, *, now: d
     """S9: the verdict of the whole watch, with one piece of evidence that holds all of its samples."""
     step, samples = found.step, list(found.step.watch_samples.order_by("k"))
     result = {"samples": watching.counts(found.verdicts), "of": found.watch.samples}
+    names = reading.names(run, list(run.steps.all()), now)
     points = [[sample.due_at.timestamp(), sample.value] for sample in samples if _is_number(sample.value)]
     row = evidence.store(
         incident_id=run.incident_id,
@@ -220,7 +221,13 @@ def _settle(run: Run, found: Watching, end: Judgement, last: Evidence, *, now: d
         observed_at=last.observed_at,
         source=last.source,
         params=step.params or {},
-        result=result | {"table": _table(samples), "series": {"value": points} if points else {}},
+        result=result
+        | {
+            "table": _table(samples),
+            "series": {"value": points} if points else {},
+            "limits": watched.limits(found.definition, names, last.threshold),
+            "faults": [sample.due_at.timestamp() for sample in samples if sample.verdict == "fail"],
+        },
     )
     engine.settle(
         run,

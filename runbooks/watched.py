@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 
 from incidents.models import Evidence
 from runbooks import reading, watching
+from runbooks.definitions import Definition
 from runbooks.fields import Watch
 from runbooks.models import Run, Sample, StepRun
 
@@ -57,6 +60,13 @@ def standings(run: Run, steps: list[StepRun]) -> dict[int, Standing]:
         for step in steps
         if step.pk in watches
     }
+
+
+def limits(definition: Definition, names: Mapping[str, Any], threshold: object) -> list[tuple[float, str]]:
+    """What a watch's values are drawn beside: the numbers of its rules, else the `line` of the check's `threshold`."""
+    found = definition.limits(names)
+    line = threshold.get("line") if isinstance(threshold, dict) and not found else None
+    return [(line, f"limit {line:g}")] if isinstance(line, int | float) else found
 
 
 def _is_over(run: Run, step: StepRun) -> bool:

@@ -205,7 +205,11 @@ def _finding(found: dict[str, Any], old: str, new: str, source: str, jobs_asked:
         samples=n,
         source=source,
         query=f"{old} against {new} on {source}",
-        threshold={"value": found["threshold"]["margin"], "source": found["threshold"]["source"]},
+        threshold={
+            "value": found["threshold"]["margin"],
+            "source": found["threshold"]["source"],
+            "line": -found["threshold"]["margin"],
+        },
         result={
             "delta": found["diff"],
             "lo": found["lo"],

@@ -373,6 +373,10 @@ def _finding(
     if isinstance(compare, Quantile) and compare.buckets:
         queries = [compare.buckets]
     margin = result.get("margin", compare.margin)
+    threshold = {"value": margin, "source": "runbook or service file; the default is our own (T2, T12)"}
+    if margin is not None:
+        # Where the value is a problem from on.
+        threshold["line"] = margin if plan.worse == "up" else -margin
     return Finding(
         value=value,
         summary=summary,
@@ -386,7 +390,7 @@ def _finding(
         window_to=window.end,
         unit=plan.unit,
         source=plan.source.connection.slug,
-        threshold={"value": margin, "source": "runbook or service file; the default is our own (T2, T12)"},
+        threshold=threshold,
         result=result
         | {
             "worse": plan.worse,

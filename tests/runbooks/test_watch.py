@@ -12,9 +12,11 @@ from catalog.models import Team
 from common import clock
 from incidents import postmortem_facts
 from incidents.models import Evidence, Incident, TimelineEntry
-from runbooks import execution, leases, reading, repeating, runs, ticker
+from runbooks import execution, leases, reading, repeating, runs, ticker, watched
 from runbooks.checks.base import CheckError, Finding, Pending
+from runbooks.definitions import Definition
 from runbooks.models import Attempt, Run, RunEvent, Sample, StepRun
+from runbooks.steps import CheckStep
 from tests.factories import make_actor
 from tests.factories_runbooks import make_runbook, start, states, step
 from tests.fakes.world import Killed, World
@@ -327,6 +329,8 @@ def test_it_keeps_all_samples_in_one_piece_of_evidence(
     assert (row.verdict, row.samples, row.value) == ("pass", 4, 2.0)
     assert (row.window_from, row.window_to) == (opened, opened + 4 * HOUR)
     assert row.result["series"]["value"][1] == [(opened + 2 * HOUR).timestamp(), 9.0]
+    assert row.result["limits"] == [[5.0, "pass < 5"]]
+    assert row.result["faults"] == [(opened + 2 * HOUR).timestamp()]
     assert [line["verdict"] for line in row.result["table"]] == ["pass", "fail", "inconclusive", "pass"]
     cited = postmortem_facts.gather(incident).evidence.values()
     assert [(found.kind, found.verdict) for found in cited] == [
@@ -338,6 +342,23 @@ def test_it_keeps_all_samples_in_one_piece_of_evidence(
         "samples": {"pass": 2, "fail": 1, "inconclusive": 1, "error": 0, "missed": 0},
         "of": 4,
     }
+
+
+@pytest.mark.parametrize(
+    ("rules", "found"),
+    [
+        ({"pass_if": "value >= inputs.floor", "fail_if": "value < inputs.floor"}, [(0.92, "pass ≥ 0.92")]),
+        ({"pass_if": "0 < value < 5"}, [(0, "pass > 0"), (5, "pass < 5")]),
+        ({"pass_if": "value == 'ok'"}, [(-0.02, "limit -0.02")]),
+        ({"pass_if": "value < sample.k"}, [(-0.02, "limit -0.02")]),
+        ({}, [(-0.02, "limit -0.02")]),
+    ],
+)
+def test_it_draws_its_values_beside_what_its_rules_or_its_check_say(
+    rules: dict[str, str], found: list[tuple[float, str]]
+) -> None:
+    definition = Definition(CheckStep.model_validate({"id": "x", "check": "metric.compare"} | rules), "verify")
+    assert watched.limits(definition, {"inputs": {"floor": 0.92}}, {"value": 0.02, "line": -0.02}) == found
 
 
 @pytest.mark.parametrize(("pin", "pinned"), [("never", [False, False]), ("on_problem", [True, True])])

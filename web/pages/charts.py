@@ -159,6 +159,16 @@ class _Drawing:
         return f"{self.x(when) * UNITS / 100:.1f},{self.y(value) * UNITS / 100:.1f}"
 
 
+def limits(found: Any) -> list[Limit]:
+    """Limits as they are stored: `[[0.92, "pass ≥ 0.92"], …]`; what is none is left out."""
+    pairs = [pair for pair in found if isinstance(pair, list | tuple) and len(pair) == 2] if _is_list(found) else []
+    return [Limit(value, str(words)) for number, words in pairs if (value := finite(number)) is not None]
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple)
+
+
 def lines(
     series: Any,
     *,

@@ -65,6 +65,8 @@ def exhibit(row: Evidence, incident: Incident | None = None) -> Exhibit:
             unit=row.unit,
             name=str(row.params.get("signal") or row.step).replace("_", " ") if isinstance(row.params, dict) else "",
             marks=[charts.Mark("onset", onset, "onset")] if (onset := _onset(incident)) else [],
+            limits=charts.limits(result.get("limits")),
+            faults=[at for at in _as_list(result.get("faults")) if charts.finite(at) is not None],
             id=f"chart-{row.key}",
             csv=reverse("evidence_csv", args=[incident.number, row.number]) if incident and row.number else "",
         ),

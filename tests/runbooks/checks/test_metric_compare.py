@@ -59,6 +59,7 @@ def test_it_finds_a_drop_and_says_it_with_numbers(prometheus: Fake) -> None:
     assert found.value == pytest.approx(-0.13, abs=1e-3)
     result = found.result
     assert (result["n_now"], result["n_before"], result["margin"]) == (900, 2700, 0.02)
+    assert found.threshold["line"] == -0.02, "where the difference is drawn as a problem"
     assert [row["window"] for row in result["table"]] == ["now", "before", "yesterday"]
     assert set(result["series"]) == {"now", "before", "yesterday"}
 

@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from catalog.models import Team
-from incidents.models import Incident
+from incidents.models import Evidence, Incident
 from runbooks import execution, ticker
 from runbooks.checks.base import CheckError, Finding
 from runbooks.models import Attempt, Run, RunEvent, Sample, StepRun
@@ -138,7 +138,9 @@ def test_the_api_tells_every_sample(client: Client, run: Run, moved_clock: Any) 
     assert (steps["once"]["samples"], steps["once"]["next_due"]) == (None, None)
 
 
-def test_an_ended_watch_stays_readable(client: Client, run: Run, world: World, moved_clock: Any) -> None:
+def test_an_ended_watch_stays_readable(
+    client: Client, incident: Incident, run: Run, world: World, moved_clock: Any
+) -> None:
     for _ in range(17):
         moved_clock.forward(hours=1)
         worked()
@@ -146,6 +148,10 @@ def test_an_ended_watch_stays_readable(client: Client, run: Run, world: World, m
     assert "18 of 24 samples passed, 1 found the problem (at most 2 may)" in page
     assert "Evidence of the whole watch" in page
     assert "next due" not in page
+    shown = client.get(
+        f"/incidents/{incident.number}/evidence/{Evidence.objects.filter(kind='check').latest('number').number}"
+    )
+    assert '"words":"pass < 5"' in html.unescape(shown.content.decode())
     steps = client.get(f"/api/v1/runs/{run.uuid}").json()["steps"]
     assert (len(steps[0]["samples"]), steps[0]["next_due"]) == (24, None)
 

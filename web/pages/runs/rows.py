@@ -145,7 +145,7 @@ class _Gathered:
         self.context = reading.names(run, steps, now)
         self.cards = exhibits.exhibits_by_id([step.evidence_id for step in steps if step.evidence_id], run.incident)
         self.watches = watched.standings(run, steps)
-        self.units = watches.units(self.watches)
+        self.newest = watches.newest(self.watches)
         older_attempts, older_events = _older(steps, self.watches)
         self.attempts = _by_step(Attempt.objects.filter(step_run__in=steps).exclude(older_attempts))
         self.effects = _by_step(Effect.objects.filter(step_run__in=steps))
@@ -224,7 +224,7 @@ class _Gathered:
         standing = self.watches.get(step.pk)
         if standing is None or definition is None:
             return None
-        return watches.view(step, definition, standing, self.context, self.units.get(step.pk, ""), self.now)
+        return watches.view(step, definition, standing, self.context, self.newest.get(step.pk), self.now)
 
     def _dashboard(self, exhibit: exhibits.Exhibit | None) -> str:
         """The service's dashboard at the time that was measured."""

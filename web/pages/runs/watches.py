@@ -7,22 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from common import expressions
-from common.expressions import ExpressionError
 from incidents.models import Evidence
-from runbooks import watching
+from runbooks import watched, watching
 from runbooks.definitions import Definition
 from runbooks.models import Sample, StepRun
-from runbooks.steps import CheckStep
 from runbooks.watched import Standing
 from web.pages import charts
 
-# So many cells one below the other fit into a row on a phone; of more samples, several share a cell, the worst shown.
+# So many cells fit beside one another on a phone; of more samples several share a cell, which shows the worst.
 CELLS = 120
 # Rows of the table: what did not pass, then the newest.
 ROWS = 50
 _WORST = ("fail", "error", watching.MISSED, "inconclusive", "pass")
-_SIGNS = {">=": "≥", "<=": "≤", ">": ">", "<": "<"}
 
 
 @dataclass(frozen=True)
@@ -68,14 +64,19 @@ class View:
 
 
 def view(
-    step: StepRun, definition: Definition, standing: Standing, names: Mapping[str, Any], unit: str, now: datetime
+    step: StepRun,
+    definition: Definition,
+    standing: Standing,
+    names: Mapping[str, Any],
+    newest: Evidence | None,
+    now: datetime,
 ) -> View:
     """Lay it out; never raises, whatever was measured."""
     kept = sorted(standing.samples, key=lambda sample: (sample.verdict == "pass", -sample.k))[:ROWS]
     return View(
         id=f"samples-{step.step}-{step.item}",
         standing=standing,
-        chart=_chart(step, definition, standing, names, unit, now),
+        chart=_chart(step, definition, standing, names, newest, now),
         cells=_cells(standing),
         lines=[_line(sample, standing) for sample in sorted(kept, key=lambda sample: -sample.k)],
         more=len(standing.samples) - len(kept),
@@ -108,7 +109,12 @@ def _cells(standing: Standing) -> list[Cell]:
 
 
 def _chart(
-    step: StepRun, definition: Definition, standing: Standing, names: Mapping[str, Any], unit: str, now: datetime
+    step: StepRun,
+    definition: Definition,
+    standing: Standing,
+    names: Mapping[str, Any],
+    newest: Evidence | None,
+    now: datetime,
 ) -> charts.Chart | None:
     if standing.start is None:
         return None
@@ -118,40 +124,20 @@ def _chart(
     last = standing.samples[-1].due_at if standing.samples else standing.start
     return charts.lines(
         {step.name[:60]: points},
-        unit=unit,
+        unit=newest.unit if newest else "",
         name=step.name,
         start=standing.start,
         end=grid.due(grid.samples) if not standing.is_over else last,
         step=every.total_seconds(),
-        limits=limits(definition, names),
+        limits=charts.limits(watched.limits(definition, names, newest.threshold if newest else None)),
         faults=[sample.due_at.timestamp() for sample in standing.samples if sample.verdict == "fail"],
         until=min(now, last + every),
         id=f"watch-{step.step}-{step.item}",
     )
 
 
-def limits(definition: Definition, names: Mapping[str, Any]) -> list[charts.Limit]:
-    """The numbers that the rules compare the value with, each once; what only a sample can tell is left out."""
-    step = definition.step
-    found: dict[float, charts.Limit] = {}
-    if not isinstance(step, CheckStep):
-        return []
-    known = step.names() | {"value", "result", "samples", "age", "sample"}
-    for word, source in (("pass", step.pass_if), ("fail", step.fail_if)):
-        try:
-            sides = expressions.bounds(source, names=known, on="value") if source else []
-            told = [(sign, charts.finite(side.evaluate(names))) for sign, side in sides]
-        except ExpressionError:
-            continue
-        for sign, value in told:
-            if value is not None:
-                found.setdefault(value, charts.Limit(value, f"{word} {_SIGNS[sign]} {value:g}"))
-    return list(found.values())
-
-
-def units(standings: Mapping[int, Standing]) -> dict[int, str]:
-    """The unit of what each watch measures, by step: that of its newest evidence."""
-    newest = {pk: row.samples[-1].evidence_id for pk, row in standings.items() if row.samples}
-    rows = Evidence.objects.filter(pk__in=[key for key in newest.values() if key]).values_list("pk", "unit")
-    told = dict(rows)
-    return {pk: told.get(key, "") for pk, key in newest.items() if key}
+def newest(standings: Mapping[int, Standing]) -> dict[int, Evidence]:
+    """The evidence of the newest sample of each watch that has one, by step; without its result."""
+    ids = {row.samples[-1].evidence_id: pk for pk, row in standings.items() if row.samples}
+    rows = Evidence.objects.filter(pk__in=[key for key in ids if key]).defer("result")
+    return {ids[row.pk]: row for row in rows}

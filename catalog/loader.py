@@ -258,6 +258,8 @@ def _apply(file: _File) -> Service:
         "evaluation": spec.evaluation.model_dump() if spec.evaluation else {},
         "source_file": file.document.file[:300],
     }
+    if spec.autonomy is not None:
+        values["autonomy"] = spec.autonomy
     service, _ = Service.objects.update_or_create(
         slug=spec.service, defaults=values, create_defaults=values | {"created_at": clock.now()}
     )

@@ -12,6 +12,8 @@ from common import http
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9_-]{0,58}[a-z0-9])?$")]
 SignalName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+# How far runs may go by themselves on a service (catalog.models.AUTONOMY).
+Level = Literal["observe", "suggest", "approve", "auto_reversible"]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -75,6 +77,8 @@ class ServiceSpec(_Part):
     description: str = Field("", max_length=10_000)
     team: Slug | None = None
     tier: Literal[1, 2, 3] = 2
+    # Left out, the level stays as it was set.
+    autonomy: Level | None = None
     dashboard_url: Annotated[str, AfterValidator(_link)] = Field("", max_length=500)
     default_owner: str = ""
     depends_on: list[Slug] = Field(default_factory=list, max_length=50)

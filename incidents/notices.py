@@ -39,6 +39,7 @@ KINDS = {
     "postmortem_44": "a postmortem is due in four hours",
     "postmortem_48": "a postmortem is overdue",
     "break_glass": "somebody approved alone, in an emergency",
+    "goes_alone": "something that can be taken back is done without asking",
     "effects": "all effects were stopped, or allowed again",
     "action_item_due": "an action item is due or overdue",
     "test": "somebody tries whether an address works",

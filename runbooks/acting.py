@@ -22,7 +22,7 @@ from common import clock
 from common.errors import Conflict, Invalid
 from common.expressions import ExpressionError
 from incidents.models import Incident
-from runbooks import reading, revisions, runs
+from runbooks import autonomy, reading, revisions, runs
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Action, Preview
 from runbooks.checks.base import CheckError, Context
@@ -84,7 +84,7 @@ def offers(incident: Incident) -> list[Offer]:
 
 
 def _offer(action: Action[Any], service: Service | None) -> Offer:
-    lacks = action.lacks(service)
+    lacks = action.lacks(service) or autonomy.bars(service, action)
     choices = {} if lacks or service is None else action.choices(service)
     return Offer(action, lacks, action.params.model_json_schema(), choices)
 

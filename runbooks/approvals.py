@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from catalog import permissions
-from catalog.actors import Actor
+from catalog.actors import ENGINE, Actor
 from catalog.models import User
 from catalog.permissions import Permission
 from common import clock
@@ -20,7 +20,7 @@ from common.errors import Conflict, Forbidden, Invalid
 from common.secrets import redact_json
 from incidents import evidence, lifecycle, notices
 from incidents.models import Alert
-from runbooks import engine, ledger, locks, principals, reading, transitions
+from runbooks import autonomy, engine, ledger, locks, principals, reading, transitions
 from runbooks.actions.base import Preview
 from runbooks.definitions import Definition
 from runbooks.models import ApprovalRequest, Decision, Run, StepRun
@@ -30,8 +30,8 @@ def ask(
     run: Run, step: StepRun, definition: Definition, preview: Preview, *, now: datetime, new_fact: str = ""
 ) -> ApprovalRequest | None:
     """S4: put the exact change before the people who may approve it; the step waits, holding no worker and no lock."""
-    approval = definition.approval
-    assert approval is not None
+    # Asked here, so somebody is: where the runbook names nobody, those whom the service's level adds.
+    approval = definition.approval or autonomy.ADDED
     new_fact = (new_fact or step.pending_note or _resolved_since(run))[:300]
     due = now + timedelta(seconds=approval.timeout)
     shown = redact_json(preview.shown())
@@ -180,7 +180,7 @@ def approve(
             pinned=True,
             data={"step": step.step, "digest": digest, "override": override},
         )
-        _go_on(run, step, actor, now)
+        go_on(run, step, was=("blocked",), now=now, actor=actor)
         return request
 
 
@@ -297,12 +297,12 @@ def _tell_override(
         lifecycle.open_gate(run.incident, key=f"break-glass:{request.uuid}", title=question, blocks="close")
 
 
-def _go_on(run: Run, step: StepRun, actor: Actor, now: datetime) -> None:
+def go_on(run: Run, step: StepRun, *, was: tuple[str, ...], now: datetime, actor: Actor = ENGINE) -> None:
     """To the lock if it needs one, else straight to the workers, with a fresh set of attempts."""
     changes = {"stage": "apply", "attempts": 0, "t0": None}
     if step.lock_name:
-        locks.line_up(run, step, was=("blocked",), now=now, transition="S6", actor=actor, **changes)
-    elif transitions.make_ready(step, was=("blocked",), now=now, **changes):
+        locks.line_up(run, step, was=was, now=now, transition="S6", actor=actor, **changes)
+    elif transitions.make_ready(step, was=was, now=now, **changes):
         transitions.event(run, "S6", now=now, state="ready", step=step, actor=actor)
 
 
@@ -422,7 +422,7 @@ def nobody_can(run: Run) -> list[str]:
     found = []
     own = {run.requester_id, run.revision.author_id if run.revision.source == "editor" else None}
     for definition in reading.spec_of(run).definitions:
-        approval = definition.approval
+        approval = autonomy.approval_of(run, definition) if definition.kind == "action" else None
         if approval is None:
             continue
         # Those of an escalation are asked later, but they are asked.

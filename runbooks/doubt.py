@@ -14,7 +14,7 @@ from catalog.actors import Actor
 from common import clock, live
 from common.errors import DomainError
 from common.secrets import redact
-from runbooks import engine, ledger, locks, opening, reading, sealing, transitions
+from runbooks import autonomy, engine, ledger, locks, opening, reading, sealing, transitions
 from runbooks.actions import ACTIONS
 from runbooks.checks.base import CheckError, Context
 from runbooks.definitions import Definition
@@ -82,7 +82,7 @@ def happened(run: Run, step: StepRun, *, yes: bool, now: datetime, actor_label: 
         ledger.settle_known(run, step, effect, now)
         return
     ledger.mark(effect, "not_applied", summary=f"{step.name}: did not happen, says {actor_label}.", now=now)
-    asks = reading.step_of(run, step).approval is not None
+    asks = autonomy.asks(run, reading.step_of(run, step))
     if asks:
         # No lock is held while people think it over.
         locks.release(step)
@@ -108,7 +108,7 @@ def send_again(run: Run, step: StepRun, *, now: datetime, actor: Actor) -> None:
         return
     changes: dict[str, Any] = {"attempts": 0, "stage": "look_up" if effect.effect_class == "probe" else "apply"}
     if might_double(step):
-        asks = reading.step_of(run, step).approval is not None
+        asks = autonomy.asks(run, reading.step_of(run, step))
         if asks:
             locks.release(step)
         changes |= {"generation": step.generation + 1, "stage": "preview" if asks else "apply"}

@@ -22,7 +22,19 @@ from common.outage import outlasted
 from common.plain import plain
 from common.secrets import redact, redact_json
 from incidents import evidence
-from runbooks import doubt, engine, killswitch, leases, ledger, locks, rechecking, sealing, transitions
+from runbooks import (
+    autonomy,
+    doubt,
+    engine,
+    killswitch,
+    leases,
+    ledger,
+    locks,
+    proposing,
+    rechecking,
+    sealing,
+    transitions,
+)
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Action, Ambiguous, Applied, NotApplied, Refused
 from runbooks.checks.base import CheckError, Context, Pending
@@ -40,7 +52,7 @@ def carry_out(run: Run, step: StepRun, definition: Definition, held: leases.Held
     params = _params(run, step, definition, action)
     if params is None:
         return
-    if not _may_go_on(run, step, action, held) or not _still_holds(run, step, definition, action, context):
+    if not _may_go_on(run, step, definition, action, held) or not _still_holds(run, step, definition, action, context):
         return
     effect = _intend(run, step, definition, action)
     if effect is None:
@@ -48,7 +60,7 @@ def carry_out(run: Run, step: StepRun, definition: Definition, held: leases.Held
     # An earlier send may have happened: then a clear "no" to this one does not prove that nothing did.
     doubted = effect.state in ledger.DOUBTFUL
     crashpoint("K2")
-    if not _mark_sent(run, step, effect, held):
+    if not _mark_sent(run, step, definition, effect, held):
         return
     crashpoint("K3")
     try:
@@ -85,13 +97,13 @@ def _params(run: Run, step: StepRun, definition: Definition, action: Action[Any]
     return None
 
 
-def _may_go_on(run: Run, step: StepRun, action: Action[Any], held: leases.Held) -> bool:
+def _may_go_on(run: Run, step: StepRun, definition: Definition, action: Action[Any], held: leases.Held) -> bool:
     """Whether it is worth looking any further: nobody is asked again about what may not be sent."""
     with transaction.atomic():
-        return _allowed(transitions.lock_run(run.pk), step, action.effect_class, held, now=clock.now())
+        return _allowed(transitions.lock_run(run.pk), step, definition, action.effect_class, held, now=clock.now())
 
 
-def _mark_sent(run: Run, step: StepRun, effect: Effect, held: leases.Held) -> bool:
+def _mark_sent(run: Run, step: StepRun, definition: Definition, effect: Effect, held: leases.Held) -> bool:
     """T3: the last word before the call; False when it may not be sent now, and then nothing is.
 
     Under the run's lock: whoever takes this step over sees either the lease or the mark, never neither.
@@ -100,18 +112,58 @@ def _mark_sent(run: Run, step: StepRun, effect: Effect, held: leases.Held) -> bo
         killswitch.take_turn()
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        return _allowed(locked, step, effect.effect_class, held, now=now) and ledger.mark_sent(effect, now=now)
+        if not _allowed(locked, step, definition, effect.effect_class, held, now=now):
+            return False
+        return ledger.mark_sent(effect, now=now)
 
 
-def _allowed(run: Run, step: StepRun, effect_class: str, held: leases.Held, *, now: datetime) -> bool:
-    """Whether the lease is ours and nobody has stopped effects; messages to people are no effects and go on."""
+def _allowed(
+    run: Run, step: StepRun, definition: Definition, effect_class: str, held: leases.Held, *, now: datetime
+) -> bool:
+    """Whether the lease is ours, nobody has stopped effects, and the service's level still lets it go.
+
+    Messages to people are no effects and go on. Where it may not be sent now, the step is put where it waits or ends.
+    """
     if not leases.is_ours(held):
         return False
+    if effect_class in HARMLESS:
+        return True
+    fresh = StepRun.objects.get(pk=step.pk)
     switch = killswitch.engaged()
-    if switch is not None and effect_class not in HARMLESS:
-        killswitch.hold_back(run, StepRun.objects.get(pk=step.pk), switch, now=now)
+    if switch is not None:
+        killswitch.hold_back(run, fresh, switch, now=now)
+        return False
+    way = autonomy.way(run, definition)
+    by_hand = way == autonomy.BY_HAND
+    if way == autonomy.LEAVE or (by_hand and definition.phase == "undo"):
+        _left_out(run, fresh, definition, now=now)
+        return False
+    if by_hand or (way == autonomy.ASK and not ledger.was_decided(fresh)):
+        _propose_anew(run, fresh, now=now)
         return False
     return True
+
+
+def _left_out(run: Run, step: StepRun, definition: Definition, *, now: datetime) -> None:
+    """The service's level was made stricter meanwhile: nothing is sent; what may have happened stays in question."""
+    effect = ledger.effect_of(step)
+    if effect is not None and effect.state in ledger.DOUBTFUL:
+        doubt.in_doubt(run, step, effect, "It is not repeated, because the service may only be observed.", now=now)
+        return
+    ledger.end_attempt(step, "done", "", now)
+    proposing.leave_out(run, step, definition, now=now)
+
+
+def _propose_anew(run: Run, step: StepRun, *, now: datetime) -> None:
+    """The level was made stricter meanwhile: the change is read again and put before people, as that level wants it."""
+    effect = ledger.effect_of(step)
+    if effect is not None and effect.state in ledger.DOUBTFUL:
+        doubt.in_doubt(run, step, effect, "It is not repeated, because the service's level has changed.", now=now)
+        return
+    ledger.end_attempt(step, "done", "", now)
+    locks.release(step)
+    if transitions.make_ready(step, was=("leased",), now=now, stage="preview", attempts=0, t0=None):
+        transitions.event(run, "S6", now=now, state="ready", step=step, text="the service's level has changed")
 
 
 def _still_holds(run: Run, step: StepRun, definition: Definition, action: Action[Any], context: Context) -> bool:
@@ -232,7 +284,7 @@ def _intend(run: Run, step: StepRun, definition: Definition, action: Action[Any]
         fresh = StepRun.objects.filter(pk=step.pk, fence=step.fence, state="leased").first()
         if fresh is None or fresh.cancel_requested:
             return None
-        if definition.approval is not None and not (
+        if autonomy.asks(locked, definition) and not (
             ledger.is_approved(locked, fresh) and sealing.is_unchanged(locked, fresh, definition)
         ):
             engine.settle(

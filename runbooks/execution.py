@@ -24,7 +24,20 @@ from common.faults import crashpoint
 from common.outage import outlasted
 from common.plain import plain
 from common.secrets import redact, redact_json
-from runbooks import approvals, damage, doubt, effects, engine, leases, ledger, reading, sampling, sealing, transitions
+from runbooks import (
+    approvals,
+    damage,
+    doubt,
+    effects,
+    engine,
+    leases,
+    ledger,
+    proposing,
+    reading,
+    sampling,
+    sealing,
+    transitions,
+)
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Preview
 from runbooks.checks import CHECKS
@@ -343,7 +356,7 @@ def _sleep(
 
 
 def _preview(run: Run, step: StepRun, definition: Definition) -> None:
-    """Ask the world what the action would change, then ask people whether to do it (S4)."""
+    """Ask the world what the action would change, then people whether to do it (S4), or as the service's level says."""
     action = ACTIONS.get(definition.provider)
     try:
         params = action.params.model_validate(sealing.filled(run, step, definition))
@@ -370,7 +383,7 @@ def _previewed(run: Run, step: StepRun, definition: Definition, preview: Preview
             _late(step, None, now)
             return
         _end_attempt(step, now, "done")
-        approvals.ask(locked, StepRun.objects.get(pk=step.pk), definition, preview, now=now)
+        proposing.propose(locked, StepRun.objects.get(pk=step.pk), definition, preview, now=now)
 
 
 def _sentence(error: ValidationError) -> str:

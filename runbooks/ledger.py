@@ -34,6 +34,11 @@ def approved_change(step: StepRun) -> dict[str, Any] | None:
     return None if request is None else {part: request.preview.get(part) for part in ("before", "after")}
 
 
+def was_decided(step: StepRun) -> bool:
+    """Whether people said yes to this step as it is asked for now; to what exactly is asked by `is_approved`."""
+    return ApprovalRequest.objects.filter(step_run=step, generation=step.generation, state="approved").exists()
+
+
 def is_approved(run: Run, step: StepRun) -> bool:
     """Whether the last approval is for exactly these parameters and what was shown with them."""
     request = ApprovalRequest.objects.filter(step_run=step, generation=step.generation).first()

@@ -14,12 +14,10 @@ from common.yaml import Document, Finding, Path, Severity, nearest
 from runbooks.actions.base import Action
 from runbooks.checks.base import Check
 from runbooks.fields import Input, holds_secret, is_secret, texts_in
-from runbooks.steps import HARMLESS, RISKS, ActionStep, CheckStep, Step
+from runbooks.steps import HARMLESS, RISKS, UNDOABLE, ActionStep, CheckStep, Step
 
 Checks = Mapping[str, Check[Any]]
 Actions = Mapping[str, Action[Any]]
-# Classes that can be taken back without asking, because sending twice is the same as once.
-UNDOABLE = ("set", "keyed")
 # Names in expressions whose values nobody outside chose.
 _SAFE_NAMES = ("now",)
 _SAFE_PATHS = {

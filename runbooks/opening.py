@@ -9,7 +9,7 @@ from typing import Any
 from common.expressions import ExpressionError
 from common.plain import plain
 from incidents import notices
-from runbooks import locks, principals, reading, sealing, transitions, watching
+from runbooks import autonomy, locks, principals, reading, sealing, transitions, watching
 from runbooks.checks.base import CheckError
 from runbooks.definitions import Definition
 from runbooks.fields import Watch
@@ -42,6 +42,9 @@ def open_step(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -
         return AtOnce("error", "expression", f"Could not be started: {error}")
     except CheckError as error:
         return AtOnce("error", error.reason, f"Could not be started: {error}")
+    not_proposed = autonomy.left_out(run, definition)
+    if not_proposed:
+        return AtOnce("skipped", "observe", not_proposed)
     fields = {"params": params, "params_digest": params_digest}
     if definition.watch is not None and not run.is_plan:
         _open_watch(run, step, definition.watch, fields, now=now)
@@ -65,7 +68,7 @@ def _open_provider(
         # One change at a time per service, also where the runbook's author did not think of it.
         if not lock_name and definition.risk in ("medium", "high") and run.service is not None:
             lock_name = f"service:{run.service.slug}"
-        stage = "preview" if definition.approval is not None else "apply"
+        stage = "apply" if autonomy.way(run, definition) == autonomy.GO else "preview"
         fields |= {"queue": "actions", "stage": stage, "lock_name": lock_name}
         if stage == "apply" and lock_name:
             locks.line_up(run, step, was=("pending",), now=now, transition="S3", **fields)

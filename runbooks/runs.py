@@ -346,6 +346,12 @@ def _answer_manual(
     said = ", ".join(f"{name} = {value}" for name, value in result.items())
     summary = " ".join(part for part in (said, note.strip()) if part) or decision.replace("_", " ") or "done"
     row = _answer_evidence(run, step, summary, verdict, result)
+    if step.kind == "action" and is_done:
+        # Done elsewhere: no effect of ours tells the timeline.
+        text = f"{actor.label} says that it was done by hand: {step.summary.removeprefix('Do this by hand: ')}. {note}"
+        transitions.note(
+            run, kind="answer", actor=actor, text=text.strip(), evidence=row, pinned=True, data={"step": step.step}
+        )
     engine.settle(
         run,
         step,

@@ -40,6 +40,8 @@ REPEATABLE = ("read", "notify", "set", "keyed")
 # Effects that change nothing in the world of the service: allowed anywhere, need no lock and no way back; one that may
 # have gone out twice, or not at all, is nothing that a person must clear up.
 HARMLESS = ("read", "notify")
+# Classes that can be taken back without asking, because sending twice is the same as once.
+UNDOABLE = ("set", "keyed")
 _CONDITION_NAMES = frozenset({"value", "result", "samples", "age"})
 _SAMPLE_NAMES = frozenset({"sample"})
 _ITEM_NAMES = frozenset({"item"})

@@ -150,3 +150,13 @@ def test_a_faulty_file_does_not_keep_the_others_out(ready: Team, tmp_path: Path)
     with pytest.raises(FileFaults, match=r"a\.yaml"):
         loader.load_folder(tmp_path, ready)
     assert Service.objects.filter(slug="b").exists()
+
+
+def test_it_sets_how_far_runs_may_go_where_the_file_says_so(ready: Team) -> None:
+    service = loader.load(GOOD, file="chat.yaml", team=ready)
+    assert service.autonomy == "approve"
+    assert loader.load(GOOD + "autonomy: suggest\n", file="chat.yaml", team=ready).autonomy == "suggest"
+    assert loader.load(GOOD, file="chat.yaml", team=ready).autonomy == "suggest"
+    [fault] = loader.check(GOOD + "autonomy: sugest\n", file="chat.yaml", team=ready)
+    assert (fault.code, fault.line, fault.column) == ("SV003", GOOD.count("\n") + 1, 11)
+    assert "'observe', 'suggest', 'approve' or 'auto_reversible'" in fault.message

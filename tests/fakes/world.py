@@ -135,6 +135,6 @@ def known() -> Iterator[World]:
     world = World()
     with ExitStack() as stack:
         stack.enter_context(CHECKS.including(Ask(world), AskPast(world)))
-        acts = [_act(world, effect, "medium") for effect in ("set", "keyed", "probe", "once")]
+        acts = [_act(world, effect, "low") for effect in ("set", "keyed", "probe", "once")]
         stack.enter_context(ACTIONS.including(*acts, _act(world, "notify", "low")))
         yield world

@@ -128,6 +128,7 @@ BODIES: dict[str, Callable[[World], dict[str, Any]]] = {
         "cases": [{"item": "q1", "input": "x", "expected": "y", "attributes": {"kind": "z"}}],
     },
     "PUT secrets/{team}/{name}": lambda w: {"value": "a-long-value"},
+    "PUT services/{service}/autonomy": lambda w: {"level": "observe", "reason": "x"},
     "POST changes": lambda w: {"kind": "code", "summary": "x", "service": w.service.slug},
 }
 # What a form says whose address names nothing: here it is the form that names a thing of the world.

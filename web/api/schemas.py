@@ -209,6 +209,7 @@ class Service(Schema):
     description: str
     team: str
     tier: int
+    autonomy: str = Field(description="How far runs may go by themselves: observe, suggest, approve, auto_reversible.")
     default_owner: str | None
     dashboard_url: str | None
     depends_on: list[str]

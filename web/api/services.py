@@ -11,10 +11,12 @@ from pydantic import ConfigDict
 from catalog import changes
 from catalog.models import Change, Service
 from catalog.permissions import Permission
+from catalog.service_file import Level
 from common import clock
 from common.errors import Invalid
 from incidents import pictures
 from incidents.models import Incident
+from runbooks import autonomy
 from web.api import schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
 from web.policy import team_object_or_404, team_or_404, visible
@@ -47,6 +49,13 @@ class ChangeFilters(Page):
     kind: ChangeKind | None = None
 
 
+class NewLevel(Body):
+    """How far runs may go by themselves, and why."""
+
+    level: Level
+    reason: str = Field(min_length=1, max_length=500)
+
+
 class NewChange(Body):
     """Something that was changed, told by the pipeline that did it."""
 
@@ -77,6 +86,14 @@ def list_services(request: ApiRequest, filters: Query[ServiceFilters]) -> dict[s
 def get_service(request: ApiRequest, service: str) -> dict[str, Any]:
     """One service with its signals and versions."""
     return shapes.service(team_object_or_404(_ROWS.all(), request.actor, slug=service))
+
+
+@router.put("services/{slug:service}/autonomy", auth=permits(Permission.CONFIGURE), response=schemas.Service)
+def set_autonomy(request: ApiRequest, service: str, body: NewLevel) -> dict[str, Any]:
+    """Set how far runs may go by themselves on a service; counts at once, also for what waits."""
+    found = team_object_or_404(_ROWS.all(), request.actor, permission=Permission.CONFIGURE, slug=service)
+    autonomy.set_level(found, body.level, reason=body.reason, actor=request.actor)
+    return shapes.service(found)
 
 
 @router.get(

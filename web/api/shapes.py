@@ -146,6 +146,7 @@ def service(row: Service) -> Shape:
         "description": row.description,
         "team": row.team.slug,
         "tier": row.tier,
+        "autonomy": row.autonomy,
         "default_owner": row.default_owner.username if row.default_owner else None,
         "dashboard_url": row.dashboard_url or None,
         "depends_on": sorted(other.slug for other in row.depends_on.all()),

@@ -19,11 +19,12 @@ from django.db import DatabaseError, connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from catalog import loader, people
-from catalog.models import Team, User
+from catalog.actors import ENGINE
+from catalog.models import Service, Team, User
 from common.yaml import FileFaults, Finding
 from evaluations import jobs
 from incidents import intake, outbox
-from runbooks import leases, library, restored
+from runbooks import autonomy, leases, library, restored
 from web.operate import demo_book
 
 KEPT_COPIES = 3
@@ -118,6 +119,9 @@ def _services(folder: Path, team: Team) -> list[Finding]:
         loader.load_folder(folder, team)
     except FileFaults as faults:
         return faults.findings
+    finally:
+        # Also of a folder with a faulty file: the others were loaded.
+        autonomy.note_loaded(list(Service.objects.exclude(source_file="")), actor=ENGINE)
     return []
 
 

@@ -95,6 +95,7 @@ urlpatterns = [
     path("services/<slug:slug>", services.service, name="service"),
     path("services/<slug:slug>/signals", services.signals, name="service_signals"),
     path("services/<slug:slug>/signals/<slug:name>.csv", services.csv, name="service_signal_csv"),
+    path("services/<slug:slug>/autonomy", services.set_level, name="service_autonomy"),
     path("services/<slug:slug>/changes", services.add_change, name="service_change"),
     path("evaluation-sets", sets.sets, name="evaluation_sets"),
     path("evaluation-sets/load", sets.load, name="evaluation_load"),

@@ -71,7 +71,9 @@ def _ask(step: StepRun, request: ApprovalRequest | None) -> Ask:
         return Ask(step, f"Did it happen? {step.summary or step.name}", "Say what happened", page, None, None)
     if step.blocked_on == "ask":
         return Ask(step, f"What now? {step.summary or step.name}", "Decide", page, None, step.due_at)
-    return Ask(step, step.name, "Answer", page, None, step.due_at)
+    # An action that a person is to do elsewhere says what.
+    asks = step.summary if step.kind == "action" and step.summary else step.name
+    return Ask(step, asks, "Answer", page, None, step.due_at)
 
 
 class Reader:

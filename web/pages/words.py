@@ -66,6 +66,7 @@ REASONS = {
     "not_applied": "it surely did not happen",
     "refused": "the other side said no",
     "effect_unknown": "nobody knows whether it happened",
+    "observe": "its service may only be observed",
     "stale_evidence": "the facts changed before it was applied",
     "expression": "its rule could not be evaluated",
     "timeout": "it took too long",

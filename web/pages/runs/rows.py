@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from common.expressions import ExpressionError
 from incidents.models import Evidence
-from runbooks import acting, damage, doubt, going_on, reading, repeating, watched
+from runbooks import acting, autonomy, damage, doubt, going_on, reading, repeating, watched
 from runbooks.definitions import Definition
 from runbooks.models import ApprovalRequest, Attempt, Effect, Lock, Run, RunEvent, StepRun
 from runbooks.steps import ManualStep
@@ -191,7 +191,7 @@ class _Gathered:
             effects=[(effect, words.effect_word(effect)) for effect in ledger],
             doubtful=doubtful if step.state == "unknown" else None,
             might_double=step.state == "unknown" and doubt.might_double(step),
-            asks_anew=definition is not None and definition.approval is not None,
+            asks_anew=step.state == "unknown" and definition is not None and autonomy.asks(self.run, definition),
             approval=next((row for row in asked if row.state == "open"), None),
             approvals=asked,
             form=typed or (manual_form(definition.fields) if needs_form and definition else None),

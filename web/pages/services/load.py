@@ -17,6 +17,7 @@ from catalog import loader
 from catalog.models import Connection, Team
 from catalog.permissions import Permission
 from common.yaml import MAX_BYTES
+from runbooks import autonomy
 from web.pages.findings import Findings, YamlField, typed
 from web.pages.forms import faults_of, team_field, teams_with
 from web.pages.services import completion
@@ -100,6 +101,7 @@ def new(request: PersonRequest) -> HttpResponse:
         return _page(request, form, team, status=200 if form.is_valid() else 422)
     with faults_of(form):
         service = loader.load(form.cleaned_data["text"], file="browser", team=team, actor=request.actor)
+        autonomy.note_loaded([service], actor=request.actor)
         messages.success(request, f"{service.title} is loaded. Keep the file in git: it stays the true source.")
         return redirect("service", slug=service.slug)
     return _page(request, form, team, status=422)

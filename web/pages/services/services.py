@@ -12,11 +12,12 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
 from catalog import changes as change_verbs
-from catalog.models import Change, Connection, Service
+from catalog.models import AUTONOMY, Change, Connection, Service
 from catalog.permissions import Permission
 from common import clock
 from common.errors import NotFound
 from incidents.models import Incident
+from runbooks import autonomy
 from web.pages.forms import UtcTime, faults_of
 from web.pages.services import overview
 from web.pages.signals import picture_csv
@@ -34,6 +35,13 @@ class ChangeForm(forms.Form):
     occurred_at = UtcTime(label="When (UTC)", required=False, help_text="Empty: now.")
 
 
+class LevelForm(forms.Form):
+    """How far runs may go by themselves here, and why."""
+
+    level = forms.ChoiceField(choices=AUTONOMY, label="Level")
+    reason = forms.CharField(max_length=500, label="Why")
+
+
 def find(request: PersonRequest, slug: str, permission: Permission = Permission.SEE) -> Service:
     """The service, of a team of this person."""
     rows = Service.objects.select_related("team", "default_owner")
@@ -47,7 +55,9 @@ def services(request: PersonRequest) -> HttpResponse:
     return render(request, "services/listing.html", {"lines": overview.lines(rows)})
 
 
-def _context(request: PersonRequest, found: Service, form: ChangeForm | None = None) -> dict[str, Any]:
+def _context(
+    request: PersonRequest, found: Service, form: ChangeForm | None = None, level_form: LevelForm | None = None
+) -> dict[str, Any]:
     versions = list(found.versions.all()[:20])
     return overview.signals_context(found, clock.now()) | {
         "versions": versions,
@@ -64,6 +74,9 @@ def _context(request: PersonRequest, found: Service, form: ChangeForm | None = N
         "starters": overview.starters(found),
         "evaluation_sets": overview.evaluation_sets(found),
         "change_form": form or ChangeForm(),
+        "level": autonomy.WORDS[found.autonomy],
+        "levels": autonomy.history(found),
+        "level_form": level_form or LevelForm(initial={"level": found.autonomy}),
     }
 
 
@@ -113,3 +126,19 @@ def add_change(request: PersonRequest, slug: str) -> HttpResponse:
             messages.success(request, "The change is recorded.")
             return redirect("service", slug=slug)
     return render(request, "services/service.html", _context(request, found, form), status=422)
+
+
+@allow(Permission.CONFIGURE)
+@require_POST
+def set_level(request: PersonRequest, slug: str) -> HttpResponse:
+    """How far runs may go by themselves here."""
+    found = find(request, slug, Permission.CONFIGURE)
+    form = LevelForm(request.POST)
+    if form.is_valid():
+        with faults_of(form):
+            autonomy.set_level(
+                found, form.cleaned_data["level"], reason=form.cleaned_data["reason"], actor=request.actor
+            )
+            messages.success(request, f"{found.title} is set to {autonomy.WORDS[found.autonomy]}.")
+            return redirect("service", slug=slug)
+    return render(request, "services/service.html", _context(request, found, level_form=form), status=422)

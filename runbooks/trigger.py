@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
@@ -22,12 +22,15 @@ from incidents import alerts, changes, intake, timeline
 from incidents.alerts import Touched
 from incidents.models import Alert, Delivery, Endpoint, Incident
 from incidents.sources.base import NotOfThisSource, Reading
+from incidents.texts import span
 from runbooks import approvals, inputs, reading, runs, transitions
 from runbooks.definitions import Book
 from runbooks.models import Runbook, StepRun, TriggerEvent
 from runbooks.verdicts import boolean
 
 log = logging.getLogger(__name__)
+# News that waited longer to be read is told and starts nothing by itself: much may have changed since (promise F28).
+FRESH = timedelta(minutes=15)
 
 
 @dataclass
@@ -228,7 +231,7 @@ def matches(expression: Expression, alert: dict[str, object]) -> bool:
 def _trigger(match: Match, *, now: datetime) -> None:
     first, *others = match.alerts
     event, created = TriggerEvent.objects.get_or_create(**_seen(match, first), defaults={"decision": "", "at": now})
-    if created:
+    if created and not _is_late(match, first, event, now):
         _start(match, first, event)
     decision = "joined" if event.run_id else event.decision
     TriggerEvent.objects.bulk_create(
@@ -243,6 +246,22 @@ def _trigger(match: Match, *, now: datetime) -> None:
 def _seen(match: Match, alert: Alert) -> dict[str, Any]:
     """What is unique of an event."""
     return {"alert_id": alert.pk, "episode": alert.episode, "status": alert.status, "runbook": match.runbook}
+
+
+def _is_late(match: Match, alert: Alert, event: TriggerEvent, now: datetime) -> bool:
+    """Whether the news waited so long to be read that starting on it is for a person to say; told once (F28)."""
+    came = Delivery.objects.filter(pk=alert.last_delivery_id or 0).values_list("received_at", flat=True).first()
+    if came is None or now - came <= FRESH:
+        return False
+    event.decision, event.reason = "refused", "It was read long after it came."
+    if not _is_said(event, match.incident):
+        text = (
+            f"Runbook {match.runbook.slug} was triggered but not started: the alert was read {span(now - came)} after "
+            "it came. Start it here if it still matters."
+        )
+        timeline.record(match.incident, kind="run", actor=ALERT, text=text, pinned=True)
+    event.save(update_fields=["decision", "reason"])
+    return True
 
 
 def _start(match: Match, alert: Alert, event: TriggerEvent) -> None:

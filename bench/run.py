@@ -1,7 +1,7 @@
 """`make bench`: what we cost beside bare Django, in one run; see bench/README.md for what is measured and the floors.
 
-    make bench                              everything, about six minutes
-    make bench ARGS="ingest --rounds 1"     a part: ingest, check, pages, start
+    make bench                              everything, about seven minutes
+    make bench ARGS="ingest --rounds 1"     a part: ingest, check, pages, start, tick
 
 Writes bench-results/<time>.json, prints a table, and exits 1 when a figure is beyond its floor.
 """
@@ -21,8 +21,9 @@ sys.path.insert(0, str(ROOT))
 
 import pages  # needs the checkout on the path
 import parts
+import tick
 
-PARTS = ("ingest", "check", "pages", "start")
+PARTS = ("ingest", "check", "pages", "start", "tick")
 # Settled alerts per second, of what bare Django upserts: the least that passes. Goals and reasons: bench/README.md.
 RATIOS = {
     ("sqlite", 1): 0.10,
@@ -91,6 +92,9 @@ def table(results: dict[str, Any]) -> str:
         f"{row['kilobytes']:g} KB sent"
         for row in results.get("pages", [])
     ]
+    for row in results.get("tick", []):
+        figures = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in row.items() if name != "database")
+        lines.append(f"tick, {row['database']}: {figures}")
     for part in ("check", "start"):
         for name, value in results.get(part, {}).items():
             most = f"  (at most {LIMITS[name]:g})" if name in LIMITS else ""
@@ -124,6 +128,8 @@ def main() -> int:
         if "start" in options.parts:
             results["start"] = parts.start(folder, options.rounds)
             say("starts and memory")
+        if "tick" in options.parts:
+            results["tick"] = tick.measure(folder, say)
     faults = results["faults"] = judge(results)
     target = ROOT / "bench-results" / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
     target.parent.mkdir(exist_ok=True)

@@ -62,14 +62,14 @@ class Mutants:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the first failure, in whatever part of a test."""
         if report.failed:
-            self._failed.append(report.nodeid)
+            why = report.longreprtext.strip().splitlines()[-1:]
+            self._failed.append(f"{report.nodeid} ({report.when}: {' '.join(why)[:200]})")
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """The database is made by one case with nothing taken out; then come the mutants."""
         run: Callable[..., Any] = session.config.hook.pytest_runtest_protocol
-        first, last = session.items[0], session.items[-1]
-        # Naming another as the next keeps the database and puts away all that belongs to the one.
-        run(item=first, nextitem=last)
+        first, *others = session.items
+        run(item=first, nextitem=others[0])
         assert not self._failed, f"{self._failed} fails with nothing taken out"
         from django.db import connections
 
@@ -79,8 +79,8 @@ class Mutants:
             child = os.fork()
             if child == 0:
                 take_out(name)
-                for item in session.items:
-                    run(item=item, nextitem=first if item is last else last)
+                for item, following in zip([*others, first], [*others[1:], first, None], strict=True):
+                    run(item=item, nextitem=following)
                     if self._failed:
                         break
                 os.write(writing, (self._failed or [""])[0].encode())
@@ -91,7 +91,7 @@ class Mutants:
             os.waitpid(child, 0)
             sys.stdout.write(f"\n{name:>4}  {self.noticed_by[name] or 'nobody notices'}\n")
             sys.stdout.flush()
-        run(item=first, nextitem=None)
+        run(item=others[0], nextitem=None)
         return True
 
 

@@ -104,6 +104,12 @@ def redis(folder: Path) -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
 
 
+def _let_in(folder: Path) -> None:
+    """Let `nobody` reach a folder; each new pytest on this machine closes the one that they share again."""
+    for parent in [folder, *folder.parents][:4]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+
+
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """A PostgreSQL with an empty database; gives its address. Its programs refuse root, so root borrows `nobody`."""
@@ -113,8 +119,7 @@ def postgres(folder: Path) -> Iterator[str]:
     as_user: dict[str, Any] = {}
     if os.geteuid() == 0:
         shutil.chown(cluster, "nobody")
-        for parent in [folder, *folder.parents][:4]:
-            parent.chmod(parent.stat().st_mode | 0o011)
+        _let_in(folder)
         as_user = {"user": "nobody"}
     common: dict[str, Any] = {"cwd": cluster, "env": {**os.environ, "HOME": str(cluster), "LC_ALL": "C.UTF-8"}}
     made = [initdb, "--pgdata", str(cluster), "--username", "backstop", "--auth", "trust", "--encoding", "UTF8"]
@@ -138,10 +143,14 @@ def postgres_away(folder: Path) -> Iterator[None]:
     cluster = folder / "cluster"
     as_user: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
     control = [program("pg_ctl"), "--pgdata", str(cluster), "--mode", "immediate"]
+    if as_user:
+        _let_in(folder)
     subprocess.run([*control, "stop"], check=True, capture_output=True, cwd=cluster, **as_user)
     try:
         yield
     finally:
+        if as_user:
+            _let_in(folder)
         # With the options that it had. Nothing may stay open between us: it outlives this command.
         quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         subprocess.run([*control, "--wait", "restart"], check=True, cwd=cluster, **quiet, **as_user)

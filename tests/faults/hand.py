@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import django
@@ -19,9 +20,7 @@ Rows = dict[str, Any]
 
 def do(verb: str, *given: Any) -> Any:
     """One command; what it changes goes through our own verbs."""
-    return {"prepare": prepare, "start": start, "look": look, "broken": broken, "again": again, "ended": ended}[verb](
-        *given
-    )
+    return VERBS[verb](*given)
 
 
 def prepare(books: dict[str, str]) -> None:
@@ -35,9 +34,10 @@ def prepare(books: dict[str, str]) -> None:
 
 def start(name: str) -> int:
     """Start a run of that runbook; gives its key."""
+    from catalog.actors import ENGINE
     from catalog.models import Team
     from runbooks.models import Runbook
-    from tests.factories_runbooks import ENGINE, start
+    from tests.factories_runbooks import start
 
     return start(Runbook.objects.get(slug=name), ENGINE, Team.objects.get(slug="default")).pk
 
@@ -79,6 +79,16 @@ def again(run: int, times: int) -> None:
     for _ in range(times):
         for pk, queue in StepRun.objects.filter(run=run).order_by("-position").values_list("pk", "queue"):
             current_app.send_task("runbooks.execute", args=(pk,), queue=queue or "engine", retry=False)
+
+
+VERBS: dict[str, Callable[..., Any]] = {
+    "prepare": prepare,
+    "start": start,
+    "look": look,
+    "broken": broken,
+    "again": again,
+    "ended": ended,
+}
 
 
 def main() -> None:

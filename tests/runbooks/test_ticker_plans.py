@@ -57,9 +57,9 @@ def scans(query: Query) -> list[str]:
         cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
         plan = [row[3] for row in cursor.fetchall()]
         names = {alias: table for table, alias in re.findall(r'"(\w+)" ([A-Z]\d)\b', sql)}
-        lines = [re.fullmatch(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", line) for line in plan]
+        lines = re.findall(r"^SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?$", "\n".join(plan), re.MULTILINE)
         # To read a partial index from one end to the other is to read what is at work, not what has ended.
-        return [names.get(line[1], line[1]) for line in lines if line and line[2] not in PARTIAL]
+        return [names.get(name, name) for name, index in lines if index not in PARTIAL]
 
 
 def read_whole(asked: Asked) -> list[str]:

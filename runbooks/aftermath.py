@@ -13,7 +13,7 @@ from runbooks.verdicts import WORDS
 
 def tell(run: Run, *, now: datetime) -> None:
     """A pinned line with the checks that answered since the last act on the incident; none when nobody acted."""
-    if run.incident is None or run.started_at is None or run.is_act or not _has_causes(run):
+    if run.incident is None or run.started_at is None or run.is_act or run.is_plan or not _has_causes(run):
         return
     act = last_act(run)
     if act is None or act.ended_at is None:

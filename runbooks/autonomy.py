@@ -37,7 +37,9 @@ _KIND = "autonomy"
 
 def level_of(run: Run) -> str:
     """The level of the run's service as it is now; empty for a run about none."""
-    return Service.objects.filter(pk=run.service_id).values_list("autonomy", flat=True).first() or ""
+    if run.service_id is None:
+        return ""
+    return Service.objects.values_list("autonomy", flat=True).get(pk=run.service_id)
 
 
 def way(run: Run, definition: Definition) -> str:

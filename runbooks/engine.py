@@ -153,8 +153,8 @@ def settle(
     """
     definition = reading.step_of(run, step)
     asks = verdict in ("fail", "inconclusive", "error") and definition.policy(verdict) == "ask"
-    # A run that is ending asks nobody any more.
-    if asks and not asked and run.state != "stopping":
+    # A run that is ending asks nobody any more, and a dry run never does.
+    if asks and not asked and run.state != "stopping" and not run.is_plan:
         return asking.ask(run, step, was=was, verdict=verdict, reason=reason, summary=summary, now=now, **values)
     moved = transitions.move(
         step,

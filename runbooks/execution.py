@@ -28,6 +28,7 @@ from runbooks import (
     approvals,
     damage,
     doubt,
+    dry,
     effects,
     engine,
     leases,
@@ -383,7 +384,22 @@ def _previewed(run: Run, step: StepRun, definition: Definition, preview: Preview
             _late(step, None, now)
             return
         _end_attempt(step, now, "done")
-        proposing.propose(locked, StepRun.objects.get(pk=step.pk), definition, preview, now=now)
+        fresh = StepRun.objects.get(pk=step.pk)
+        if not locked.is_plan:
+            proposing.propose(locked, fresh, definition, preview, now=now)
+            return
+        said, result = dry.of_action(locked, definition, preview)
+        engine.settle(
+            locked,
+            fresh,
+            was=("leased",),
+            verdict="skipped",
+            reason=dry.REASON,
+            summary=redact(said),
+            result=redact_json(result),
+            now=now,
+        )
+        engine.move_on(locked, now=now)
 
 
 def _sentence(error: ValidationError) -> str:

@@ -11,10 +11,10 @@ from runbooks.verdicts import Judgement
 
 
 def keep(run: Run, step: StepRun, finding: Finding, judgement: Judgement, kind: str = "check") -> Evidence:
-    """Store a finding as evidence of the run's incident."""
+    """Store a finding as evidence of the run's incident; what a dry run finds is the run's own."""
     check = CHECKS.get(step.provider) if step.provider in CHECKS else None
     return evidence.store(
-        incident_id=run.incident_id,
+        incident_id=None if run.is_plan else run.incident_id,
         kind=kind,
         summary=finding.summary,
         run_id=run.pk,

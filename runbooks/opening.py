@@ -9,7 +9,7 @@ from typing import Any
 from common.expressions import ExpressionError
 from common.plain import plain
 from incidents import notices
-from runbooks import autonomy, locks, principals, reading, sealing, transitions, watching
+from runbooks import autonomy, dry, locks, principals, reading, sealing, transitions, watching
 from runbooks.checks.base import CheckError
 from runbooks.definitions import Definition
 from runbooks.fields import Watch
@@ -45,6 +45,8 @@ def open_step(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -
     not_proposed = autonomy.left_out(run, definition)
     if not_proposed:
         return AtOnce("skipped", "observe", not_proposed)
+    if run.is_plan and (would := dry.instead(run, definition)):
+        return AtOnce("skipped", dry.REASON, would)
     fields = {"params": params, "params_digest": params_digest}
     if definition.watch is not None and not run.is_plan:
         _open_watch(run, step, definition.watch, fields, now=now)
@@ -68,7 +70,8 @@ def _open_provider(
         # One change at a time per service, also where the runbook's author did not think of it.
         if not lock_name and definition.risk in ("medium", "high") and run.service is not None:
             lock_name = f"service:{run.service.slug}"
-        stage = "apply" if autonomy.way(run, definition) == autonomy.GO else "preview"
+        goes = autonomy.way(run, definition) == autonomy.GO and not run.is_plan
+        stage = "apply" if goes else "preview"
         fields |= {"queue": "actions", "stage": stage, "lock_name": lock_name}
         if stage == "apply" and lock_name:
             locks.line_up(run, step, was=("pending",), now=now, transition="S3", **fields)

@@ -47,7 +47,7 @@ def again(run: Run, step: StepRun, *, actor: Actor, now: datetime, was: tuple[st
 
 def may_rerun(run: Run, step: StepRun) -> bool:
     """Whether a step can run again: an ended or parked one of the phase at work; an ended action is not repeated."""
-    if run.state != "active" or step.phase != run.phase:
+    if run.state != "active" or step.phase != run.phase or run.is_plan:
         return False
     if step.state == "settled":
         return step.kind != "action"

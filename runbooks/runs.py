@@ -47,12 +47,14 @@ def start(
     reason: str = "",
     told: str = "",
     prepare: Callable[[Run], None] | None = None,
+    plan: bool = False,
 ) -> Started:
     """R1: start the published revision with checked inputs, or join, queue or skip behind the run that holds its key.
 
     A start with a bad input creates no run: Invalid with `fields`. `given` are inputs from a form, the API or nothing;
     what is missing is taken from the alert by the input's `from`, then from its default. `told` is what the timeline
     says in place of "was started by"; `prepare` is called with the new run before its first step is opened.
+    `plan` makes it a dry run (runbooks/dry.py), which is in nobody's way.
     """
     if actor.user is not None:
         permissions.require(actor, Permission.RUN, team)
@@ -65,7 +67,7 @@ def start(
     # An optional input without a value is None in expressions, not a missing name.
     values: dict[str, Any] = dict.fromkeys(spec.inputs) | found.values
     service = _service(values, team, incident)
-    key = _key(spec.concurrency_key, values)
+    key = "" if plan else _key(spec.concurrency_key, values)
     with transaction.atomic():
         if incident is not None:
             incident = _lock_incident(incident, runbook, key)
@@ -84,6 +86,7 @@ def start(
             trigger_reason=reason[:500],
             state="active",
             concurrency_key=key,
+            is_plan=plan,
             started_by=actor.label,
             requester_id=actor.user_id if alert is None else None,
             deadline_at=now + timedelta(seconds=spec.deadline),
@@ -108,7 +111,8 @@ def start(
             or f"Runbook {runbook.slug} (revision {run.revision.number}) {started} by {actor.label}{because}.",
             pinned=True,
         )
-        _warn(run)
+        if not plan:
+            _warn(run)
         if prepare is not None:
             prepare(run)
         engine.move_on(run, now=now)

@@ -100,6 +100,9 @@ def _give_up_unknown(run: Run, step: StepRun, *, now: datetime) -> bool:
 
 def _conclude(run: Run, outcome: str, *, now: datetime) -> None:
     """The outcome, before anything is taken back; and a row for each action whose runbook says how to take it back."""
+    if run.is_plan:
+        # It changed nothing, so it says nothing about how the trouble ended.
+        outcome = ""
     run.phase, run.outcome = planning.UNDO, outcome
     Run.objects.filter(pk=run.pk).update(phase=run.phase, outcome=outcome)
     try:
@@ -142,6 +145,8 @@ def _end(run: Run, *, now: datetime) -> None:
         pinned=True,
         data={"outcome": outcome, "state": ends},
     )
+    if run.is_plan:
+        return
     aftermath.tell(run, now=now)
     subject = f"{run.runbook.title}: {told}"
     if run.incident is not None:

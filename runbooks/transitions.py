@@ -109,9 +109,16 @@ def note(
     data: dict[str, Any] | None = None,
     at: datetime | None = None,
 ) -> None:
-    """Write to the incident's timeline, if the run belongs to one; every entry names the run."""
+    """Write to the incident's timeline, if the run belongs to one; every entry names the run.
+
+    Of a dry run only its start and its end are told, as such: nothing it finds is a fact of the incident.
+    """
     if run.incident is None:
         return
+    if run.is_plan:
+        if kind != "run" or not pinned:
+            return
+        text, pinned, data = f"Dry run, nothing was changed. {text}", False, (data or {}) | {"plan": True}
     timeline.record(
         run.incident,
         kind=kind,

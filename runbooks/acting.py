@@ -22,7 +22,7 @@ from common import clock
 from common.errors import Conflict, Invalid
 from common.expressions import ExpressionError
 from incidents.models import Incident
-from runbooks import autonomy, reading, revisions, runs
+from runbooks import autonomy, items, reading, revisions, runs, sealing
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Action, Preview
 from runbooks.checks.base import CheckError, Context
@@ -185,18 +185,19 @@ def way_back(
 ) -> tuple[str, dict[str, Any]] | None:
     """The action and its parameters that take a step's effect back, as its runbook says; for a person to ask for.
 
-    None where there is nothing to take back or no way that is known, where the run still does it by itself, and once
-    the incident is over. `steps` are all of the run's, `effects` the step's own, `context` the names of expressions.
+    None where there is nothing to take back or no way that is known, where the run still does it by itself, once the
+    incident is over, and where it needs what nobody may read. `steps` are all of the run's, `effects` the step's own,
+    `context` the names of expressions.
     """
     if run.incident is None or not run.incident.is_open or not any(effect.state == "confirmed" for effect in effects):
         return None
     definition = reading.spec_of(run).undo_of(step.step)
-    if definition is None or run.state == "stopping":
+    if definition is None or run.state == "stopping" or sealing.hides(run, definition):
         return None
     if any((row.step, row.item) == (definition.id, step.item) and row.verdict != "skipped" for row in steps):
         return None
     try:
-        return definition.provider, definition.render_with(context)
+        return definition.provider, definition.render_with(context | items.names(step, definition))
     except ExpressionError:
         return None
 

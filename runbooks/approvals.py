@@ -55,7 +55,7 @@ def ask(
         needed=approval.count,
         principals=approval.from_,
         four_eyes=approval.four_eyes or (run.team.four_eyes and definition.risk == "high"),
-        message=definition.render_message(reading.names(run, list(run.steps.all()), now)),
+        message=definition.render_message(reading.names_for(run, step, list(run.steps.all()), now)),
         preview=shown,
         requested_at=now,
         due_at=due,

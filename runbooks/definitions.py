@@ -11,7 +11,7 @@ from common import expressions
 from common.expressions import Expression
 from runbooks.actions import ACTIONS
 from runbooks.diagnosis import Hypothesis
-from runbooks.fields import HIDDEN, Approval, Input, Watch, texts_in
+from runbooks.fields import HIDDEN, RUN_NAMES, Approval, Input, Watch, texts_in
 from runbooks.planning import FINALLY, UNDO
 from runbooks.spec import RunbookSpec
 from runbooks.steps import ActionStep, CheckStep, ManualStep, Step, WaitStep
@@ -37,6 +37,7 @@ class Definition:
         self.pin = step.pin
         self.timeout = step.timeout_seconds
         self.if_ = step.if_
+        self.foreach = step.foreach
         self.assign = step.assign if isinstance(step, ManualStep) else None
         self.watch: Watch | None = step.watch if isinstance(step, CheckStep) else None
         # Every sample of a watch is a look: together they share the error probability.
@@ -98,7 +99,11 @@ class Definition:
 
     def condition(self) -> Expression | None:
         """The compiled `if`."""
-        return None if self.if_ is None else expressions.compile(self.if_, names=self.step.names())
+        return None if self.if_ is None else expressions.compile(self.if_, names=RUN_NAMES)
+
+    def elements(self) -> Expression | None:
+        """The compiled `foreach`."""
+        return None if self.foreach is None else expressions.compile(self.foreach, names=RUN_NAMES)
 
     def sample_names(self, k: int) -> dict[str, Any]:
         """What the rules of a watch may read of its sample k."""
@@ -244,4 +249,6 @@ def _undo(step: ActionStep) -> Definition:
     }
     definition = Definition(step.model_copy(update=change), UNDO)
     definition.auto = step.undo.auto
+    # Its rows are made with their elements, one for each that was changed.
+    definition.foreach = None
     return definition

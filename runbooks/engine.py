@@ -19,6 +19,7 @@ from runbooks import (
     aftermath,
     asking,
     diagnosis,
+    items,
     locks,
     opening,
     picture,
@@ -222,8 +223,7 @@ def tell_timeline(run: Run, step: StepRun, definition: Definition, *, actor: Act
 
 def rank_again(run: Run, steps: list[StepRun], *, after: str, now: datetime) -> None:
     """Rank the hypotheses by what is known now; after the freeze the snapshot is kept but decides nothing."""
-    seen = {step.step: step.verdict for step in steps if step.state == "settled"}
-    ranked = diagnosis.rank(reading.spec_of(run).causes, seen, reading.evidence_keys(steps))
+    ranked = diagnosis.rank(reading.spec_of(run).causes, items.verdicts_of(steps), reading.evidence_keys(steps))
     DiagnosisSnapshot.objects.create(
         run=run,
         at=now,

@@ -215,7 +215,7 @@ def _found(
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        names = reading.names(locked, list(locked.steps.all()), now)
+        names = reading.names_for(locked, step, list(locked.steps.all()), now)
         if watched is not None:
             judgement = sampling.judged(watched, finding, names, now=now)
         else:

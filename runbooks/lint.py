@@ -223,7 +223,7 @@ class Linter:
 
     def _authored(self, path: Path, step: Step, part: Authored) -> None:
         at = (*path, *part.path)
-        names = step.names() | part.extra_names
+        names = step.names_of(part)
         code = _FIELD_CODES.get(str(part.path[0]), "RB057")
         if part.is_text:
             self._text(at, part.source, names, code=code, before=path)

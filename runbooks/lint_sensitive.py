@@ -60,7 +60,7 @@ class _Sensitive:
             if "with" in part.path[:2]:
                 yield from self._mixed((*path, *part.path), step, part)
             else:
-                yield from self._shown((*path, *part.path), part, step.names())
+                yield from self._shown((*path, *part.path), part, step.names_of(part))
         if isinstance(step, ManualStep):
             for name, declared in step.fields.items():
                 if declared.sensitive:
@@ -89,7 +89,7 @@ class _Sensitive:
                 yield path, "RB015", message, "It can be used in `with`; decide by something that may be shown."
 
     def _mixed(self, path: Path, step: Step, part: Authored) -> Iterator[Fault]:
-        used = self._used(part, step.names())
+        used = self._used(part, step.names_of(part))
         sensitive = next((name for name in used if self._is_sensitive(name)), None)
         other = next((name for name in used if name[0] not in _UNCHANGING), None)
         if sensitive is not None and other is not None:
@@ -99,11 +99,10 @@ class _Sensitive:
     def _used(self, part: Authored, names: frozenset[str]) -> list[tuple[str, ...]]:
         if not self.names:
             return []
-        known = names | part.extra_names
         try:
             if part.is_text:
-                return expressions.compile_text(part.source, known).names_used
-            return expressions.compile(part.source, names=known).names_used
+                return expressions.compile_text(part.source, names).names_used
+            return expressions.compile(part.source, names=names).names_used
         except ExpressionError:
             # Told where expressions are checked.
             return []

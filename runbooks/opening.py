@@ -9,7 +9,7 @@ from typing import Any
 from common.expressions import ExpressionError
 from common.plain import plain
 from incidents import notices
-from runbooks import autonomy, dry, locks, principals, reading, sealing, transitions, watching
+from runbooks import autonomy, dry, items, locks, principals, reading, sealing, transitions, watching
 from runbooks.checks.base import CheckError
 from runbooks.definitions import Definition
 from runbooks.fields import Watch
@@ -34,6 +34,13 @@ def open_step(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -
         condition = definition.condition()
         if condition is not None and not boolean(condition, context):
             return AtOnce("skipped", "condition", f"Not needed: {definition.if_} is false.")
+        listed = definition.elements()
+        if listed is not None and not items.is_spread(step, steps):
+            found = items.elements(listed.evaluate(context))
+            if not found:
+                return AtOnce("skipped", "empty", f"Nothing to do: {definition.foreach} is an empty list.")
+            items.spread(run, step, found)
+        context |= items.names(step, definition)
         params = plain(definition.render_with(context, hidden=reading.spec_of(run).sensitive))
         params_digest = sealing.digest(run, step, definition, params)
         lock_name = definition.render_lock(context)
@@ -141,6 +148,7 @@ def _next_telling(step: StepRun, definition: Definition) -> None:
 def tell_waiting(run: Run, step: StepRun, *, asked: list[str], due: datetime, now: datetime, level: int = 0) -> None:
     """Tell the people a step waits for, readable on a lock screen."""
     left = due - now
+    row, again = [f"item {step.item}"] if step.item else [], [str(level)] if level else []
     if run.incident is not None:
         subject = notices.subject(run.incident, what=run.incident.title, asks=step.name, left=left)
     else:
@@ -148,7 +156,7 @@ def tell_waiting(run: Run, step: StepRun, *, asked: list[str], due: datetime, no
     notices.tell(
         team=run.team,
         kind="waits_for_you",
-        key=f"{run.uuid}:{step.step}:{step.generation}:{due.isoformat()}" + (f":{level}" if level else ""),
+        key=":".join([str(run.uuid), step.step, *row, str(step.generation), due.isoformat(), *again]),
         subject=subject,
         body=notices.body(
             "waits_for_you",

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from common.errors import Conflict
 from incidents import evidence
 from incidents.models import Alert, Evidence
+from runbooks import items
 from runbooks.definitions import Book, Definition
 from runbooks.models import Revision, Run, StepRun
 from runbooks.spec import SPECS, read_stored
@@ -83,18 +84,14 @@ def step_of(run: Run, step: StepRun) -> Definition:
 def names(run: Run, steps: list[StepRun], now: datetime) -> dict[str, Any]:
     """The context of expressions: plain JSON data only, never model instances. Steps that have not ended are absent."""
     incident = run.incident
+    book = spec_of(run)
+    grouped = items.by_step(steps)
     return {
         "inputs": run.inputs,
         "steps": {
-            step.step: {
-                "verdict": step.verdict,
-                "value": step.value,
-                "result": step.result if step.result is not None else {},
-                "reason": step.reason,
-                "items": [],
-            }
-            for step in steps
-            if step.is_terminal
+            name: _whole(rows) if book.definition(name).foreach else _part(rows[0]) | {"items": []}
+            for name, rows in grouped.items()
+            if all(row.is_terminal for row in rows)
         },
         "run": {
             "id": str(run.uuid),
@@ -115,6 +112,33 @@ def names(run: Run, steps: list[StepRun], now: datetime) -> dict[str, Any]:
         "alert": run.alert,
         "diagnosis": run.diagnosis or {"top": "unknown", "confidence": 0.0, "ranked": []},
         "now": _iso(now),
+    }
+
+
+def names_for(run: Run, step: StepRun, steps: list[StepRun], now: datetime) -> dict[str, Any]:
+    """The same with `item`, for one row of a step with `foreach`."""
+    return names(run, steps, now) | items.names(step, step_of(run, step))
+
+
+def _part(row: StepRun) -> dict[str, Any]:
+    return {
+        "verdict": row.verdict,
+        "value": row.value,
+        "result": row.result if row.result is not None else {},
+        "reason": row.reason,
+    }
+
+
+def _whole(rows: list[StepRun]) -> dict[str, Any]:
+    """A step with `foreach`: the worst verdict, and what each element came to; it has no value of its own."""
+    worst = items.decisive(rows)
+    parts = [_part(row) | {"item": row.item_value} for row in rows] if items.is_spread(rows[0], rows) else []
+    return {
+        "verdict": worst.verdict if worst else "",
+        "value": None,
+        "result": {},
+        "reason": worst.reason if worst else "",
+        "items": parts,
     }
 
 
@@ -146,6 +170,7 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 def evidence_keys(steps: list[StepRun]) -> dict[str, str]:
-    """Step ids with the key of the evidence that decided them."""
-    wanted = {step.evidence_id: step.step for step in steps if step.evidence_id}
+    """Step ids with the key of the evidence that decided them; of several rows, that of the worst."""
+    decided = [row for row in map(items.decisive, items.by_step(steps).values()) if row is not None]
+    wanted = {step.evidence_id: step.step for step in decided if step.evidence_id}
     return {wanted[row.pk]: row.key for row in Evidence.objects.filter(pk__in=wanted)}

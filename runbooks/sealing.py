@@ -52,7 +52,7 @@ def digest(run: Run, step: StepRun, definition: Definition, stored: dict[str, An
 
 def is_unchanged(run: Run, step: StepRun, definition: Definition) -> bool:
     """Whether what is hidden in the parameters is still what it was when they were rendered."""
-    if not _hides(run, definition):
+    if not hides(run, definition):
         return True
     try:
         return step.params_digest in _digests(run, step, definition, step.params or {})
@@ -62,21 +62,22 @@ def is_unchanged(run: Run, step: StepRun, definition: Definition) -> bool:
 
 def bound(run: Run, step: StepRun, definition: Definition) -> list[str]:
     """What an approval is bound to beside the parameters that people see; nothing where they see all of them."""
-    return [step.params_digest] if _hides(run, definition) else []
+    return [step.params_digest] if hides(run, definition) else []
 
 
-def _hides(run: Run, definition: Definition) -> bool:
+def hides(run: Run, definition: Definition) -> bool:
+    """Whether its parameters hold anything that nobody may read."""
     return holds_secret(definition.with_) or definition.reads_any(definition.with_, reading.spec_of(run).sensitive)
 
 
 def _digests(run: Run, step: StepRun, definition: Definition, stored: dict[str, Any]) -> list[str]:
-    if not _hides(run, definition):
+    if not hides(run, definition):
         return [reading.digest(stored)]
     return keyed_digests(canonical([stored, _fill(run, step, definition, stored)]))
 
 
 def _fill(run: Run, step: StepRun, definition: Definition, stored: dict[str, Any]) -> dict[str, Any]:
-    if not _hides(run, definition):
+    if not hides(run, definition):
         return dict(stored)
     try:
         found = _Filling(run, step, definition).fill(definition.with_, stored)

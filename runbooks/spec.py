@@ -96,11 +96,6 @@ class RunbookSpec(Part):
         """As `needs`, with where it stands: (step id, field, sentence)."""
         found: list[tuple[str, str, str]] = []
         for _, step in self.steps():
-            found += [
-                (step.id, field, f"Step `{step.id}` uses `{field}`, which is not run yet.")
-                for field in ("foreach",)
-                if getattr(step, field, None)
-            ]
             if isinstance(step, RunbookStep):
                 found.append((step.id, "runbook", f"Step `{step.id}` runs another runbook, which is not done yet."))
         return found

@@ -93,8 +93,12 @@ class StepBase(Part):
         return 3 if self.kind in ("check", "action") and effect_class in REPEATABLE else 1
 
     def names(self) -> frozenset[str]:
-        """The names every expression of this step may use."""
+        """The names that expressions of this step may use; with `foreach`, for each element."""
         return RUN_NAMES | (_ITEM_NAMES if self.foreach else frozenset())
+
+    def names_of(self, part: Authored) -> frozenset[str]:
+        """The names that this part may use: `if` and `foreach` are evaluated once, before there is an `item`."""
+        return RUN_NAMES if part.path in (("if",), ("foreach",)) else self.names() | part.extra_names
 
     def authored(self) -> Iterator[Authored]:
         """Every expression and text of this step."""
@@ -109,7 +113,7 @@ class StepBase(Part):
         """Ids of the steps it mentions: it waits for them."""
         found: set[str] = set()
         for part in self.authored():
-            names = self.names() | part.extra_names
+            names = self.names_of(part)
             try:
                 used = (
                     expressions.compile_text(part.source, names).names_used

@@ -91,7 +91,7 @@ def _give_up_unknown(run: Run, step: StepRun, *, now: datetime) -> bool:
     if run.incident is not None:
         lifecycle.open_gate(
             run.incident,
-            key=f"effect:{run.uuid}:{step.step}",
+            key=f"effect:{run.uuid}:{step.step}" + (f":{step.item}" if step.item else ""),
             title=f"Did this happen? {step.summary or step.name}",
             blocks="resolve",
         )

@@ -267,7 +267,7 @@ CASES: list[tuple[str, list[tuple[str, str]]]] = [
     ),
     ("RB057", [("steps.first.verdict", "alert.stauts"), ("fail_if: value", "fail_if: ¦value")]),
     ("RB057", [("fail_if: value > 1", "fail_if: ¦service.name == 1")]),
-    ("RB058", [("fail_if: value", "¦foreach: inputs.words\n      fail_if: value")]),
+    ("RB058", [("wait: 1m", "¦runbook: another")]),
     ("RB059", [(NO_WAY_BACK, ""), ("action: fake.switch", "action: ¦fake.switch")]),
     ("RB060", [(VERIFY, ""), ("action: fake.switch", "action: ¦fake.switch")]),
     ("RB070", [("title: A sample", "title: ["), ("owner: team:default", "owner¦: team:default")]),

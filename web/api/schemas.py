@@ -337,6 +337,8 @@ class Step(Schema):
 
     id: str
     item: int
+    # With `foreach`: the element that this row is for.
+    item_value: Any = None
     kind: str
     provider: str | None
     name: str

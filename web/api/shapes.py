@@ -339,6 +339,7 @@ def _step(row: StepRun, cited: dict[int, str], asked: ApprovalRequest | None) ->
     return {
         "id": row.step,
         "item": row.item,
+        "item_value": row.item_value,
         "kind": row.kind,
         "provider": row.provider or None,
         "name": row.name,

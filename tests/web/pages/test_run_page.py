@@ -300,3 +300,25 @@ def test_a_run_that_ended_goes_on_from_a_step(client: Client, team: Team, incide
     new = Run.objects.exclude(pk=run.pk).get()
     assert answer.headers["Location"] == f"/runs/{new.uuid}"
     assert states(new) == {"a": "fail", "b": "pass", "c": "skipped", "ready": "blocked human", "later": "pending"}
+
+
+def test_it_shows_each_element_of_a_step(client: Client, team: Team) -> None:
+    actor = make_actor(team)
+    steps = (
+        "  check:\n    - id: each\n      name: Is the region well?\n      foreach: inputs.regions\n"
+        "      check: result.test\n      with: {value: '{{ item.share }}'}\n      pass_if: value < 0.5\n"
+    )
+    runbook = make_runbook(team, steps, head="inputs:\n  regions: {type: list}\n")
+    run = start(runbook, actor, team, regions=[{"name": "eu-west", "share": 0.1}, {"name": "us", "share": 0.9}])
+    pump()
+    assert actor.user is not None
+    client.force_login(actor.user)
+    page = client.get(f"/runs/{run.uuid}").content.decode()
+    assert "1 of 2: eu-west" in page
+    assert "2 of 2: us" in page
+    assert page.count("<bdi>Is the region well?</bdi></strong>") == 2
+    told = client.get(f"/api/v1/runs/{run.uuid}").json()["steps"]
+    assert [(row["item"], row["item_value"]["name"], row["verdict"]) for row in told] == [
+        (0, "eu-west", "pass"),
+        (1, "us", "fail"),
+    ]

@@ -160,17 +160,17 @@ def test_it_shows_template_text_of_an_alert_as_it_is(client: Client, author: Use
 def test_it_says_before_the_start_what_is_not_run_yet(client: Client, author: User, team: Team) -> None:
     steps = """
   verify:
-    - {id: calm, check: result.test, with: {value: 1}, pass_if: value > 0, foreach: "[1, 2]"}
+    - {id: calm, runbook: another}
 """
     runbook = make_runbook(team, steps)
     page = client.get(f"/runbooks/{runbook.slug}").content.decode()
-    assert "Step `calm` uses `foreach`, which is not run yet." in page
+    assert "Step `calm` runs another runbook, which is not done yet." in page
     assert f"/runbooks/{runbook.slug}/start" not in page
     answer = client.post(f"/runbooks/{runbook.slug}/start", {"team": team.slug, "incident": ""})
     assert answer.status_code == 422
-    assert "which is not run yet" in answer.content.decode()
+    assert "which is not done yet" in answer.content.decode()
     told = client.get(f"/api/v1/runbooks/{runbook.slug}").json()
-    assert told["needs"] == ["Step `calm` uses `foreach`, which is not run yet."]
+    assert told["needs"] == ["Step `calm` runs another runbook, which is not done yet."]
     assert not Run.objects.exists()
 
 

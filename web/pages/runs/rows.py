@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from common.expressions import ExpressionError
 from incidents.models import Evidence
-from runbooks import acting, autonomy, damage, doubt, going_on, reading, repeating, watched
+from runbooks import acting, autonomy, damage, doubt, going_on, items, reading, repeating, watched
 from runbooks.definitions import Definition
 from runbooks.models import ApprovalRequest, Attempt, Effect, Lock, Run, RunEvent, StepRun
 from runbooks.steps import ManualStep
@@ -52,6 +52,9 @@ class StepRow:
     """One step as the page shows it."""
 
     step: StepRun
+    name: str
+    # With `foreach`: which element, such as "2 of 5: eu-west".
+    part: str
     face: words.Face
     doc: str
     instruction: str
@@ -178,8 +181,12 @@ class _Gathered:
         needs_form = step.state == "blocked" and step.blocked_on == "human"
         doubtful = next((effect for effect in ledger if effect.generation == step.generation), None)
         may_rerun = repeating.may_rerun(self.run, step) and step.blocked_on != "approval" and not self.is_damaged
+        parts = [other for other in self.steps if other.step == step.step]
+        is_part = definition is not None and definition.step.foreach is not None and items.is_spread(step, parts)
         return StepRow(
             step=step,
+            name=definition.name if definition and is_part else step.name,
+            part=f"{step.item + 1} of {len(parts)}: {items.label(step.item_value)}" if is_part else "",
             face=words.step_face(step, is_watch=step.pk in self.watches),
             doc=str(definition.step.doc or "") if definition else "",
             instruction=_instruction(definition, self.context),
@@ -213,7 +220,8 @@ class _Gathered:
                 for other in self.line.get(step.lock_name, [])
                 if other.pk != step.pk
             ],
-            overrides=self.overrides.get(step.step, []),
+            # Evidence knows no element, but what people said names the row.
+            overrides=[said for said in self.overrides.get(step.step, []) if not is_part or step.name in said.summary],
             undo=_undo(self.run, step, self.steps, ledger, self.context),
             watch=self._watch(step, definition),
             log=self.events.get((step.step, step.item), [])[-EVENTS:],

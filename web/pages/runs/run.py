@@ -71,7 +71,7 @@ def context_of(run: Run, typed: dict[str, forms.Form] | None = None) -> dict[str
             )
         )
     newest = Revision.objects.filter(runbook=run.runbook_id, published_at__isnull=False).order_by("-number").first()
-    names_of_steps = {step.step: step.name for step in steps}
+    names_of_steps = {row.step.step: row.name for row in rows}
     return {
         "run": run,
         "damage": damage.of(run, steps) if run.is_open else "",

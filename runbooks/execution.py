@@ -217,7 +217,9 @@ def _found(
         now = clock.now()
         names = reading.names_for(locked, step, list(locked.steps.all()), now)
         if watched is not None:
-            judgement = sampling.judged(watched, finding, names, now=now)
+            judgement = sampling.too_late(watched, now) or _judgement(
+                finding, definition, names | definition.sample_names(watched.k), watched.moment or now
+            )
         else:
             judgement = _judgement(finding, definition, names | definition.sample_names(1), now)
         if finding.observed_at is not None and finding.observed_at > now:

@@ -16,19 +16,22 @@ from incidents import evidence
 from incidents.models import Evidence
 from runbooks import engine, reading, transitions, verdicts, watched, watching
 from runbooks.checks import CHECKS
-from runbooks.checks.base import Context, Finding
+from runbooks.checks.base import Context
 from runbooks.definitions import Definition
 from runbooks.fields import Watch
 from runbooks.models import Run, Sample, StepRun
-from runbooks.verdicts import Judgement, judge
+from runbooks.verdicts import Judgement
 
 TOO_LATE = "It was not done before the next sample was due."
 TABLE_ROWS = 100
 
 
-@dataclass
+@dataclass(frozen=True)
 class Watching:
-    """One watch as it stands, read once under the run's lock; true for as long as the step is ours."""
+    """One watch as it stands, read once and never changed: true for as long as the step is ours.
+
+    What stores a sample may be done again after the database was away, so nothing is noted here.
+    """
 
     step: StepRun
     definition: Definition
@@ -90,7 +93,6 @@ def begin(run: Run, found: Watching, *, now: datetime) -> bool:
         for k in missed
     )
     if missed:
-        found.verdicts += [watching.MISSED] * len(missed)
         which = f"{missed[0]}" if len(missed) == 1 else f"{missed[0]} to {missed[-1]}"
         _tell(run, found, which, watching.MISSED, "nothing was running when due.", reason="not_running")
     StepRun.objects.filter(pk=step.pk).update(started_at=now)
@@ -113,12 +115,9 @@ def context_of(found: Watching, context: Context) -> Context:
     )
 
 
-def judged(found: Watching, finding: Finding, names: dict[str, Any], *, now: datetime) -> Judgement:
-    """The verdict of a sample as a plain check would get it at the time it looks at; an error when it came too late."""
-    if not has_time(found, now):
-        return Judgement("error", "overrun", TOO_LATE)
-    names = names | found.definition.sample_names(found.k)
-    return judge(finding, found.definition.rules, names, found.moment or now)
+def too_late(found: Watching, now: datetime) -> Judgement | None:
+    """The verdict of a sample that was measured after its time was over; None while there is time."""
+    return None if has_time(found, now) else Judgement("error", "overrun", TOO_LATE)
 
 
 def give_up(run: Run, found: Watching, *, reason: str, text: str, now: datetime) -> None:
@@ -142,7 +141,7 @@ def give_up(run: Run, found: Watching, *, reason: str, text: str, now: datetime)
 
 def take(run: Run, found: Watching, judgement: Judgement, row: Evidence, *, now: datetime) -> None:
     """Store the sample at hand with its evidence; then the watch sleeps until the next (S10) or is settled (S9)."""
-    step, k = found.step, found.k
+    step, k = StepRun.objects.get(pk=found.step.pk), found.k
     Sample.objects.create(
         step_run=step,
         k=k,
@@ -158,10 +157,9 @@ def take(run: Run, found: Watching, judgement: Judgement, row: Evidence, *, now:
     if judgement.verdict != "pass" and is_news:
         # Each fail is told; of what says nothing, the first of those in a row.
         _tell(run, found, str(k), judgement.verdict, row.summary, reason=judgement.reason, row=row)
-    found.verdicts.append(judgement.verdict)
-    end = watching.ending(found.watch, found.verdicts)
+    end = watching.ending(found.watch, [*found.verdicts, judgement.verdict])
     if end is not None:
-        _settle(run, found, end, row, now=now)
+        _settle(run, found, step, end, row, now=now)
         return
     due, text = found.grid.due(k + 1), f"Sample {k} of {found.watch.samples}"
     transitions.move(
@@ -194,16 +192,17 @@ def lost(run: Run, found: Watching, *, now: datetime) -> None:
         give_up(run, found, reason="worker_lost", text=text, now=now)
 
 
-def _settle(run: Run, found: Watching, end: Judgement, last: Evidence, *, now: datetime) -> None:
+def _settle(run: Run, found: Watching, step: StepRun, end: Judgement, last: Evidence, *, now: datetime) -> None:
     """S9: the verdict of the whole watch, with one piece of evidence that holds all of its samples."""
-    step, samples = found.step, list(found.step.watch_samples.order_by("k"))
-    result = {"samples": watching.counts(found.verdicts), "of": found.watch.samples}
+    samples = list(step.watch_samples.order_by("k"))
+    told = [sample.verdict for sample in samples]
+    result = {"samples": watching.counts(told), "of": found.watch.samples}
     names = reading.names(run, list(run.steps.all()), now)
     points = [[sample.due_at.timestamp(), sample.value] for sample in samples if _is_number(sample.value)]
     row = evidence.store(
         incident_id=run.incident_id,
         kind="check",
-        summary=watching.sentence(found.watch, found.verdicts, end, last.summary),
+        summary=watching.sentence(found.watch, told, end, last.summary),
         run_id=run.pk,
         step=step.step,
         attempt=step.attempts,

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 
 from catalog.models import Team
-from common import clock
+from common import clock, outage
 from incidents import postmortem_facts
 from incidents.models import Evidence, Incident, TimelineEntry
 from runbooks import execution, leases, reading, repeating, runs, ticker, watched
@@ -183,6 +184,38 @@ def test_it_counts_what_took_too_long_as_an_error(team: Team, world: World, move
     assert letters(run)[0] == "e"
     assert (Sample.objects.get(k=1).reason, Evidence.objects.get(verdict="error").kind) == ("overrun", "sample")
     assert world.asked[0].deadline - world.asked[0].now == timedelta(minutes=1), "the check is told how long it has"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("found", [1.0, CheckError("auth", "The key is wrong.", permanent=True)])
+def test_it_stores_a_sample_once_when_the_database_goes_away_over_it(
+    team: Team, world: World, moved_clock: Any, monkeypatch: pytest.MonkeyPatch, found: Any
+) -> None:
+    """Case 16 for a sample: its transaction fails at the last statement, and is done again as if it had never begun."""
+    away = [False]
+
+    def measured() -> Any:
+        away[0] = True
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def fails_once(execute: Any, sql: str, *rest: Any) -> Any:
+        if away[0] and "INSERT" in sql and "runbooks_runevent" in sql:
+            away[0] = False
+            raise OperationalError("the server closed the connection unexpectedly")
+        return execute(sql, *rest)
+
+    monkeypatch.setattr(outage, "pause", lambda seconds: None)
+    run = watch(team)
+    world.checks = [1.0, measured]
+    come(run, moved_clock)
+    with connection.execute_wrapper(fails_once):
+        come(run, moved_clock)
+    assert (letters(run), step(run, "holds").state) == ("pp" if found == 1.0 else "pe", "sleeping")
+    assert step(run, "holds").due_at == Sample.objects.get(k=2).due_at + HOUR
+    if found != 1.0:
+        assert Evidence.objects.get(verdict="error").rule == "after 1 attempts"
 
 
 @pytest.mark.parametrize(("attempts", "expected"), [(2, "p"), (1, "e")])

@@ -283,7 +283,7 @@ def test_it_offers_to_take_an_effect_back_filled_in(
     pump()
     page = client.get(f"/runs/{run.uuid}")
     (address,) = re.findall(r'href="(/incidents/\d+/act[^"]+)"', page.content.decode())
-    assert "Undo…" in text_of(page)
+    assert "Undo…" in text_of(page)  # type: ignore[arg-type]
     form = client.get(html.unescape(address))
     assert re.search(r'name="in-to"[^>]*value="off"', form.content.decode())
     assert 'value="Undo: Switch it"' in form.content.decode()
@@ -295,7 +295,7 @@ def test_a_run_that_ended_goes_on_from_a_step(client: Client, team: Team, incide
     runs.cancel(run, actor=make_actor(team))
     assert "Go on from here…" in shown(client, run)
     address = f"/runs/{run.uuid}/steps/ready/0/go-on"
-    assert "Is a worse?" in text_of(client.get(address))
+    assert "Is a worse?" in text_of(client.get(address))  # type: ignore[arg-type]
     answer = client.post(address)
     new = Run.objects.exclude(pk=run.pk).get()
     assert answer.headers["Location"] == f"/runs/{new.uuid}"

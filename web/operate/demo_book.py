@@ -15,7 +15,7 @@ SHORTER = {
     f"id: {ORIGINAL}": f"id: {COPY}",
     "title: Accuracy drop on a served model": "title: Accuracy drop on a served model (demo, verified in 3 minutes)",
     "deadline: 24h": "deadline: 14d",
-    "timeout: 30m": "timeout: 13d",
+    "timeout: 30m": "timeout: 7d",
     "wait: 12m": "wait: 150s",
     "with: {signal: accuracy, window: 10m}": "with: {signal: accuracy, window: 130s, margin: 0.06}",
     "with: {signal: error_rate, window: 10m}": "with: {signal: error_rate, window: 130s, margin: 0.06}",

@@ -28,6 +28,7 @@ from runbooks.models import (
     RunEvent,
     StepRun,
 )
+from runbooks.planning import ENDINGS
 
 AT_WORK = ("ready", "leased", "sleeping", "blocked", "unknown")
 # Past this a row that should have moved counts as forgotten (auditor invariants A2, A3, A6).
@@ -133,7 +134,8 @@ def _p10_nothing_unapproved(_: datetime) -> Faults:
         step = effect.step_run
         definition = reading.step_of(step.run, step)
         if definition.approval is None:
-            if definition.risk == "high":
+            # What takes an approved action back was shown and approved with it.
+            if definition.risk == "high" and step.phase not in ENDINGS:
                 yield f"{step.step} is of high risk and was sent without being asked about"
             continue
         asked = ApprovalRequest.objects.filter(step_run=step, generation=effect.generation, state="approved").first()

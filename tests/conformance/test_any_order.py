@@ -59,8 +59,12 @@ BOOK = """
       {asks}
   verify:
     - {{id: settle, wait: 5m}}
-    - {{id: better, check: world.ask, fail_if: value > 5}}
+    - {{id: better, check: world.ask, fail_if: value > 5{watch}}}
+finally:
+  - {{id: tell, action: world.notify, with: {{to: "{{{{ run.outcome }}}}"}}}}
 """
+UNDO = "undo: {action: world.keyed, with: {to: a}, auto: true}"
+WATCH = ", watch: {every: 20m, for: 1h, max_fails: 1, fail_streak: 2}"
 ASKS = "approval: {from: [role:oncall], timeout: 30m, escalate: [{after: 10m, to: team:search}]}"
 ANSWERS: dict[str, Any] = {
     "fine": 1.0,
@@ -103,12 +107,17 @@ class Story(RuleBasedStateMachine):
         self.people: list[Actor] = [make_actor(self.team), make_actor(self.team)]
         self.people.append(person(make_user(team=self.team, oncall=False, roles=["viewer"])))
 
-    @initialize(effect=st.sampled_from(["set", "keyed", "probe", "once", "notify"]), asks=st.booleans())
-    def begin(self, effect: str, asks: bool) -> None:
+    @initialize(
+        effect=st.sampled_from(["set", "keyed", "probe", "once", "notify"]),
+        asks=st.booleans(),
+        undone=st.booleans(),
+        watched=st.booleans(),
+    )
+    def begin(self, effect: str, asks: bool, undone: bool, watched: bool) -> None:
         """A runbook with one action of that class; what is of high risk asks."""
-        more = (
-            {"risk": "high" if effect != "notify" else "low", "asks": ASKS} if asks else {"risk": "medium", "asks": ""}
-        )
+        more = {"risk": "high", "asks": ASKS} if asks else {"risk": "medium", "asks": ""}
+        more["asks"] += f"\n      {UNDO}" if undone else ""
+        more["watch"] = WATCH if watched else ""
         self.book = make_runbook(self.team, BOOK.format(effect=effect, **more), head=HEAD)
         self.start(0)
 
@@ -255,7 +264,7 @@ def tell(*, stories: int, steps: int, shrink: bool = False) -> None:
 
 
 def test_any_order_keeps_every_promise() -> None:
-    tell(stories=12, steps=30)
+    tell(stories=7, steps=25)
 
 
 @pytest.mark.nightly

@@ -111,7 +111,7 @@ def context_of(found: Watching, context: Context) -> Context:
         context,
         at=found.moment,
         deadline=min(context.deadline, found.limit or context.deadline),
-        step_key=f"{context.step_key}:{found.k}",
+        step_key=f"{context.step_key}.{found.k}",
     )
 
 

@@ -31,7 +31,7 @@ class Context:
     onset: datetime | None
     incident_key: str
     run_uuid: str
-    # Unique for this step, item and generation of this run: a key for jobs that must be started once.
+    # Unique for this step, item, generation and sample of this run: a key for jobs that must be started once.
     step_key: str
     deadline: datetime
     # How many looks share the error probability (a watch takes many): alpha is divided by it.

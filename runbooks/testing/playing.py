@@ -352,7 +352,7 @@ class _Story:
                 row.proposed_verdict,
                 row.reason,
                 row.attempts,
-                row.started_at is not None,
+                (row.started_at or row.t0) is not None,
                 row.result,
                 row.value,
                 rules.get(row.step, []),

@@ -98,7 +98,8 @@ class StubbedCheck(Check[Any]):
 
     def __init__(self, real: Check[Any], world: World) -> None:
         self.world = world
-        for part in ("name", "title", "version", "gives_verdict", "gives_samples", "gives_age", "params"):
+        gives = ("gives_verdict", "gives_samples", "gives_age", "at_past_times")
+        for part in ("name", "title", "version", "params", *gives):
             setattr(self, part, getattr(real, part))
 
     def run(self, params: Any, context: Context) -> Finding | Pending:
@@ -119,7 +120,7 @@ class StubbedCheck(Check[Any]):
             reason=stub.reason or "",
             no_data=stub.fault == "no_data",
             samples=stub.samples,
-            observed_at=context.now - timedelta(seconds=stub.age or 0),
+            observed_at=context.moment - timedelta(seconds=stub.age or 0),
             source="test",
             result=dict(stub.result),
         )

@@ -280,7 +280,7 @@ def test_it_waits_for_a_provider_that_is_not_done(team: Team, world: World, move
     assert (step(run, "holds").state, step(run, "holds").pending_note, letters(run)) == ("sleeping", "half done", "")
     come(run, moved_clock, 3)
     assert letters(run) == "pe"
-    keys = [context.step_key.rsplit(":", 1)[1] for context in world.asked]
+    keys = [context.step_key.rsplit(".", 1)[1] for context in world.asked]
     assert keys == ["1", "1", "2", "2"], "each sample starts a job of its own"
 
 

@@ -172,3 +172,39 @@ cases:
     assert says(report) == [
         ("RT022", "not expected: approve roll_back at 1m: This asks role:oncall, and you are not among them.")
     ]
+
+
+WATCHED = """\
+spec: 1
+id: small
+title: A watch
+incident_type: other
+owner: role:oncall
+phases:
+  verify:
+    - id: calm
+      check: metric.query
+      with: {connection: c, query: q}
+      fail_if: value > 1
+      watch: {every: 1h, for: 24h, max_fails: 2, fail_streak: 2}
+"""
+
+
+def test_a_watch_takes_an_answer_per_sample_and_a_day_in_no_time(played: Play) -> None:
+    report = played(
+        """\
+cases:
+  - name: calm for a day although a worker dies
+    stubs: {calm: [{value: 0}, {value: 2}, {fault: no_data}, {value: 0}]}
+    events: [{at: 90m, worker_lost: calm}]
+    expect: {outcome: resolved, verdicts: {calm: pass}, finished_after: 24h}
+  - name: a relapse at hour nineteen
+    stubs: {calm: [%s{value: 9}]}
+    expect: {outcome: not_resolved, verdicts: {calm: fail}, finished_after: 20h}
+"""
+        % (18 * "{value: 0}, "),
+        runbook=WATCHED,
+        head="runbook: small\n",
+    )
+    assert says(report) == []
+    assert [case.passed for case in report.cases] == [True, True]

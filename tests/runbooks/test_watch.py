@@ -344,6 +344,24 @@ def test_it_judges_a_sample_as_any_check_with_its_number_and_age(team: Team, wor
     assert [row.reason for row in Sample.objects.order_by("k")] == ["", "", "too_few_samples", "stale"]
 
 
+def test_a_plan_looks_once_and_at_once(team: Team, world: World, moved_clock: Any) -> None:
+    steps = """
+  check:
+    - {id: go, manual: Go.}
+  verify:
+    - id: holds
+      check: world.ask
+      pass_if: value < 5 and sample.n == 24
+      watch: {every: 1h, for: 24h}
+"""
+    runbook = make_runbook(team, steps)
+    run = start(runbook, make_actor(team), team)
+    Run.objects.update(is_plan=True)
+    runs.answer(step(run, "go"), actor=make_actor(team), decision="done")
+    work()
+    assert (states(run)["holds"], letters(run), len(world.asked)) == ("pass", "", 1)
+
+
 def test_it_shares_the_error_probability_over_its_looks(team: Team, world: World, moved_clock: Any) -> None:
     run = watch(team)
     come(run, moved_clock)

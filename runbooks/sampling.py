@@ -23,7 +23,9 @@ from runbooks.models import Run, Sample, StepRun
 from runbooks.verdicts import Judgement
 
 TOO_LATE = "It was not done before the next sample was due."
-TABLE_ROWS = 100
+NOT_RUNNING = "Nothing was running when it was due."
+# What an evidence card shows of a table.
+TABLE_ROWS = 50
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,19 @@ def begin(run: Run, found: Watching, *, now: datetime) -> bool:
         return False
     missed = watching.to_miss(found.grid, len(found.verdicts), now, looks_back=found.looks_back)
     Sample.objects.bulk_create(
-        Sample(step_run=step, k=k, due_at=found.grid.due(k), verdict=watching.MISSED, reason="not_running")
+        Sample(
+            step_run=step,
+            k=k,
+            due_at=found.grid.due(k),
+            verdict=watching.MISSED,
+            reason="not_running",
+            summary=NOT_RUNNING,
+        )
         for k in missed
     )
     if missed:
         which = f"{missed[0]}" if len(missed) == 1 else f"{missed[0]} to {missed[-1]}"
-        _tell(run, found, which, watching.MISSED, "nothing was running when due.", reason="not_running")
+        _tell(run, found, which, watching.MISSED, NOT_RUNNING, reason="not_running")
     StepRun.objects.filter(pk=step.pk).update(started_at=now)
     step.started_at = now
     return True
@@ -252,11 +261,15 @@ def _table(samples: list[Sample]) -> list[dict[str, Any]]:
         {
             "sample": sample.k,
             "due": f"{sample.due_at:%Y-%m-%d %H:%M:%S}",
-            "verdict": sample.verdict,
-            "says": sample.summary[:200] or sample.reason.replace("_", " "),
+            "came to": _word(sample.verdict),
+            "says": sample.summary[:200],
         }
         for sample in sorted(kept, key=lambda sample: sample.k)
     ]
+
+
+def _word(verdict: str) -> str:
+    return verdicts.WORDS.get(verdict, "Missed")
 
 
 def _is_number(value: object) -> bool:
@@ -268,11 +281,10 @@ def _tell(
 ) -> None:
     """What did not pass, on the incident's timeline: a key moment unless the step's `pin` says never."""
     step = found.step
-    word = verdicts.WORDS.get(verdict, "Missed")
     transitions.note(
         run,
         kind="check",
-        text=f"{step.name} (sample {which} of {found.watch.samples}) {word}: {text}",
+        text=f"{step.name} (sample {which} of {found.watch.samples}) {_word(verdict)}: {text}",
         evidence=row,
         pinned=found.definition.pin != "never",
         data={"step": step.step, "verdict": verdict, "reason": reason, "phase": step.phase, "sample": which},

@@ -105,7 +105,7 @@ def test_it_shows_each_sample_and_hatches_what_is_missing(client: Client, run: R
     ]
     assert told[7:] == [f"sample {k}: still to come" for k in range(8, 25)]
     assert strip.count('class="missed"') == 3
-    assert "nothing was running at its time" in page
+    assert "Nothing was running when it was due." in page
 
 
 def test_it_draws_the_values_with_their_limits(client: Client, run: Run, moved_clock: Any) -> None:

@@ -121,8 +121,18 @@ class TriggerEvent(models.Model):
         ]
 
 
+class RunQuerySet(models.QuerySet["Run"]):
+    """Sets of runs."""
+
+    def real(self) -> RunQuerySet:
+        """Without dry runs, which say nothing about how trouble went."""
+        return self.filter(is_plan=False)
+
+
 class Run(models.Model):
     """One execution of one revision. "Running" and "waiting for" are computed from the steps, never stored."""
+
+    objects = RunQuerySet.as_manager()
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="runs")

@@ -348,6 +348,12 @@ def _expire_run(pk: int, now: datetime) -> None:
     engine.move_on(run, now=now)
 
 
+def ring_timers_of(run_id: int) -> None:
+    """What has come due in one run, for whoever carries it out beside the workers (`manage.py runbook plan`)."""
+    mine = set(StepRun.objects.filter(run=run_id).values_list("pk", flat=True))
+    _each("due timer", StepRun, [pk for pk in _due(clock.now()) if pk in mine], _ring)
+
+
 def _take_lock(pk: int, now: datetime) -> None:
     run, step = _locked(pk)
     if step.state == "blocked" and step.blocked_on == "lock":

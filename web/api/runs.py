@@ -27,6 +27,7 @@ class RunFilters(Page):
 
     state: Literal["queued", "active", "paused", "stopping", "finished", "cancelled", "expired"] | None = None
     open: bool | None = None
+    plan: bool = False
     runbook: str = Field("", max_length=40)
     incident: int | None = Field(None, ge=1)
     service: str = Field("", max_length=60)
@@ -45,6 +46,7 @@ class NewRun(Body):
     inputs: dict[str, Any] = Field(default_factory=dict)
     incident: int | None = Field(None, ge=1)
     team: str = Field("", max_length=40)
+    plan: bool = Field(default=False, description="A dry run: checks run, actions only say what they would change.")
 
 
 class Why(Body):
@@ -103,8 +105,8 @@ class GoOn(Body):
 # --- runs ------------------------------------------------------------------------------------------------------------
 @router.get("runs", auth=permits(Permission.SEE, RunFilters), response=schemas.Listed[schemas.RunLine])
 def list_runs(request: ApiRequest, filters: Query[RunFilters]) -> dict[str, Any]:
-    """Runs of your teams, newest first, without their steps."""
-    rows = visible(_RUNS.all(), request.actor)
+    """Runs of your teams, newest first, without their steps; dry runs by `?plan=true`."""
+    rows = visible(_RUNS.filter(is_plan=filters.plan), request.actor)
     if filters.state:
         rows = rows.filter(state=filters.state)
     if filters.open is not None:
@@ -128,7 +130,7 @@ def start_run(request: ApiRequest, body: NewRun) -> Status[Any]:
         incidents = Incident.objects.select_related("team", "service")
         incident = team_object_or_404(incidents, request.actor, permission=Permission.RUN, number=body.incident)
     team = _team_of(request, body, runbook, incident)
-    started = runs.start(runbook, given=body.inputs, actor=request.actor, team=team, incident=incident)
+    started = runs.start(runbook, given=body.inputs, actor=request.actor, team=team, incident=incident, plan=body.plan)
     if started.run is None:
         raise Conflict("The runbook is at work already, and it says to skip.", fix="Wait for that run to end.")
     shown = shapes.run(team_object_or_404(_RUNS.all(), request.actor, pk=started.run.pk))

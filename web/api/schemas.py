@@ -367,6 +367,7 @@ class RunLine(Schema):
     state: str
     stop_reason: str
     outcome: str | None
+    plan: bool = Field(description="A dry run: checks ran, actions only said what they would change.")
     phase: str
     incident: int | None
     service: str | None

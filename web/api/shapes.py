@@ -273,6 +273,7 @@ def run_line(row: Run) -> Shape:
         "state": row.state,
         "stop_reason": row.stop_reason,
         "outcome": row.outcome or None,
+        "plan": row.is_plan,
         "phase": row.phase,
         "incident": row.incident.number if row.incident else None,
         "service": row.service.slug if row.service else None,

@@ -68,7 +68,7 @@ def _first_steps() -> list[GuideStep]:
 
 def _steps_of(live: Incident) -> list[GuideStep]:
     page = reverse("incident", args=[live.number])
-    run = Run.objects.filter(incident=live).order_by("-id").first()
+    run = Run.objects.real().filter(incident=live).order_by("-id").first()
     asked = ApprovalRequest.objects.filter(step_run__run=run).order_by("-id").first() if run else None
     postmortem = Postmortem.objects.filter(incident=live).first()
     decided = asked is not None and asked.state in ("approved", "rejected")
@@ -121,7 +121,7 @@ def context_of(request: PersonRequest) -> dict[str, Any]:
         .filter(state__in=["open", "acknowledged", "mitigated"])
         .order_by("severity", "-number")[:50]
     )
-    runs = visible(Run.objects.select_related("runbook", "incident", "service"), request.actor)
+    runs = visible(Run.objects.real().select_related("runbook", "incident", "service"), request.actor)
     waiting = list(steps_waiting(teams)[:50])
     asked, reader = asks(waiting), Reader(request.actor)
     mine = [ask for ask in asked if reader.is_asked(ask)]

@@ -31,7 +31,7 @@ def standings(incidents: list[Incident], waiting: list[Ask]) -> list[Standing]:
         asked.setdefault(ask.step.run.incident_id, ask)
     ids = [incident.pk for incident in incidents]
     runs: dict[int | None, list[Run]] = {}
-    for run in Run.objects.filter(incident__in=ids).select_related("runbook").order_by("-id"):
+    for run in Run.objects.real().filter(incident__in=ids).select_related("runbook").order_by("-id"):
         runs.setdefault(run.incident_id, []).append(run)
     steps = StepRun.objects.filter(run__incident__in=ids, state="leased", run__state__in=OPEN_RUN_STATES)
     # The step that has run the longest is the one to name.

@@ -61,6 +61,7 @@ REASONS = {
     "worker_lost": "the worker died",
     "if_false": "its condition does not hold",
     "condition": "its condition does not hold",
+    "dry_run": "only what a real run would do",
     "slice": "on a part of the questions",
     "within_error": "the difference is within the error",
     "not_applied": "it surely did not happen",
@@ -120,6 +121,8 @@ def step_face(step: StepRun, *, is_watch: bool = False) -> Face:
 
 def run_face(run: Run, *, waits: bool = False) -> Face:
     """The glyph and word of a run; `waits` says that one of its steps waits for a person."""
+    if run.state == "finished" and run.is_plan:
+        return Face("skipped", "Dry run ended")
     if run.state == "finished":
         return Face(OUTCOME_TONES.get(run.outcome, "skipped"), OUTCOMES.get(run.outcome, run.outcome or "Finished"))
     if run.state == "cancelled":

@@ -1,4 +1,4 @@
-"""manage.py runbook lint|test|schema: runbooks as files, without a database or network."""
+"""manage.py runbook lint|test|schema|diff: runbooks as files; `plan` runs one dry, in the database."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand
+from django.core.serializers.json import DjangoJSONEncoder
 
+from common.errors import DomainError
 from common.yaml import FileFaults, Finding
-from runbooks import library, schema
+from runbooks import compare, library, schema
+from runbooks.models import Revision, Runbook
 from runbooks.testing import cases, report
 from runbooks.testing.report import Report
 from runbooks.testing.stage import stage
+from web.api import shapes
+from web.operate import plan
 
 CLEAN, FINDINGS, USAGE = 0, 1, 2
 
@@ -24,7 +30,7 @@ CLEAN, FINDINGS, USAGE = 0, 1, 2
 class Command(BaseCommand):
     """Exit code 0: clean, 1: findings, 2: wrong usage."""
 
-    help = "Check runbook files (lint), play their tests (test), or print the JSON Schema of either (schema)."
+    help = "Check runbook files (lint), play their tests (test), run one dry (plan), compare two (diff)."
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -46,6 +52,16 @@ class Command(BaseCommand):
         test.add_argument("--coverage", action="store_true", help="A branch that no case takes is a finding.")
         test.add_argument("--thresholds", action="store_true", help="So is a number that could be moved unnoticed.")
         test.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="Played side by side.")
+        planned = verb("plan", self._plan, "Run one dry: checks run, actions only say what they would change.")
+        planned.add_argument("runbook", metavar="PATH", help="A file, or the id of a runbook.")
+        planned.add_argument("--service", default="", help="The service it is about.")
+        planned.add_argument("--team", default="", help="Whose run it is, where no service or incident tells.")
+        planned.add_argument("--input", action="append", default=[], metavar="NAME=VALUE", help="An input.")
+        planned.add_argument("--incident", type=int, help="The number of the incident it is about.")
+        planned.add_argument("--seconds", type=float, default=600, help="How long it is waited for.")
+        compared = verb("diff", self._diff, "Say what differs between two runbooks, step by step.")
+        for side in ("old", "new"):
+            compared.add_argument(side, help="A file, an id (its text in use), or id@3 (its revision 3).")
         printed = verb("schema", self._schema, "Print the JSON Schema of runbooks, or of their tests.")
         printed.add_argument("of", nargs="?", choices=["runbook", "test"], default="runbook")
 
@@ -87,6 +103,63 @@ class Command(BaseCommand):
         if findings:
             sys.exit(FINDINGS)
 
+    def _plan(self, *, runbook: str, input: list[str], seconds: float, as_json: bool, **options: Any) -> None:  # noqa: A002
+        if any("=" not in pair for pair in input):
+            self._usage("An input is given as NAME=VALUE.")
+        wanted = {name: options[name] for name in ("service", "team", "incident")}
+        try:
+            begun = plan.start(runbook, inputs=dict(pair.split("=", 1) for pair in input), **wanted)
+        except DomainError as error:
+            self.stderr.write(f"{error.sentence} {error.fix}".strip())
+            sys.exit(FINDINGS)
+        run = plan.carry_out(begun, seconds=seconds)
+        rows = list(run.steps.all())
+        if as_json:
+            self.stdout.write(json.dumps({"findings": [], "run": shapes.run(run)}, indent=2, cls=DjangoJSONEncoder))
+        else:
+            for row in rows:
+                self.stdout.write(f"{row.phase:9} {row.step}: {row.verdict or row.state}. {row.summary}")
+            name = f"{run.runbook.slug} revision {run.revision.number}"
+            self.stdout.write(f"Dry run of {name}, {run.state}: {shapes.link(f'/runs/{run.uuid}')}")
+        if run.is_open or any(row.verdict == "error" for row in rows):
+            sys.exit(FINDINGS)
+
+    def _diff(self, *, old: str, new: str, as_json: bool, **options: Any) -> None:
+        found = compare.texts(self._text(old), self._text(new))
+        if as_json:
+            self.stdout.write(json.dumps(asdict(found), indent=2))
+        else:
+            for field in found.head:
+                self.stdout.write(f"{field.name}: {_change(field)}")
+            for step in found.steps:
+                self.stdout.write(f"{step.phase} {step.id}: {', '.join(step.kinds)} {step.where}".rstrip())
+                for field in step.fields:
+                    self.stdout.write(f"  {field.name}: {_change(field)}")
+            differs = _count(len(found.steps), "step")
+            self.stdout.write(f"{differs} {'differ' if len(found.steps) != 1 else 'differs'}, {found.same} the same.")
+        if not found.is_empty:
+            sys.exit(FINDINGS)
+
+    def _text(self, given: str) -> str:
+        """The text of a file, or of a revision in the database."""
+        if Path(given).is_file():
+            try:
+                return report.text_of(Path(given))
+            except FileFaults as faults:
+                self._usage(str(faults))
+        slug, _, number = given.partition("@")
+        rows = Revision.objects.filter(runbook__slug=slug)
+        row = (
+            rows.filter(number=int(number)).first()
+            if number.isdecimal()
+            else rows.filter(pk__in=Runbook.objects.filter(slug=slug).values("current")).first()
+            if not number
+            else None
+        )
+        if row is None:
+            self._usage(f"There is no file and no revision {given}.")
+        return row.text
+
     def _tell(self, one: Report) -> None:
         for case in one.cases:
             self.stdout.write(f"  {'passed' if case.passed else 'FAILED'}  {case.name}")
@@ -124,6 +197,12 @@ def _findings(path: Path) -> list[Finding]:
     except FileFaults as faults:
         return faults.findings
     return schema.check(text, file=str(path))
+
+
+def _change(field: compare.FieldChange) -> str:
+    if field.before is None:
+        return f"+ {field.after}"
+    return f"- {field.before}" if field.after is None else f"{field.before} → {field.after}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -83,7 +83,7 @@ def _field(name: str, schema: dict[str, Any], choices: list[tuple[str, str]], *,
 
 
 def _context(request: PersonRequest, incident: Incident, **more: Any) -> dict[str, Any]:
-    running = Run.objects.filter(incident=incident, state__in=OPEN_RUN_STATES).exclude(revision__source="act")
+    running = Run.objects.real().filter(incident=incident, state__in=OPEN_RUN_STATES).exclude(revision__source="act")
     return {
         "incident": incident,
         "offers": acting.offers(incident),

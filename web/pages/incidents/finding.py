@@ -121,7 +121,7 @@ def rows_of_timeline(
 
 def run_lines(incident: Incident) -> list[RunLine]:
     """The incident's runs, newest first, with counts of verdicts."""
-    runs = list(Run.objects.filter(incident=incident).select_related("runbook", "revision").order_by("-id"))
+    runs = list(Run.objects.real().filter(incident=incident).select_related("runbook", "revision").order_by("-id"))
     by_key = {run.pk: run for run in runs}
     steps: dict[int, list[StepRun]] = {run.pk: [] for run in runs}
     rows = StepRun.objects.filter(run__in=runs).defer("value", "result").order_by("position", "item")

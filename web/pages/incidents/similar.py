@@ -60,7 +60,7 @@ def similar(incident: Incident) -> list[Similar]:
 
 def _causes(keys: list[int]) -> dict[int, tuple[str, str]]:
     """Id and title of the cause that the last run of each incident named."""
-    runs = Run.objects.filter(incident__in=keys).exclude(diagnosis__top="unknown").order_by("id")
+    runs = Run.objects.real().filter(incident__in=keys).exclude(diagnosis__top="unknown").order_by("id")
     rows = runs.values_list("incident_id", "diagnosis__top", "diagnosis__title")
     return {key: (str(top), str(title or top)) for key, top, title in rows if top and key is not None}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
@@ -71,8 +71,10 @@ class Row:
 def runbooks(request: PersonRequest) -> HttpResponse:
     """The list."""
     rows = visible(Runbook.objects.filter(deleted_at__isnull=True), request.actor, shared=True)
-    rows = rows.select_related("team", "current", "copy_of").annotate(run_count=Count("runs"))
-    mine = visible(Run.objects.all(), request.actor).order_by().values("runbook").annotate(last=Max("pk"))
+    rows = rows.select_related("team", "current", "copy_of").annotate(
+        run_count=Count("runs", filter=Q(runs__is_plan=False))
+    )
+    mine = visible(Run.objects.real(), request.actor).order_by().values("runbook").annotate(last=Max("pk"))
     found = Run.objects.filter(pk__in=mine.values("last")).select_related("incident")
     last = {run.runbook_id: run for run in found}
     shown = [_row(book, last.get(book.pk)) for book in rows.order_by("incident_type", "slug")]
@@ -86,7 +88,9 @@ def _row(book: Runbook, last: Run | None) -> Row:
 
 
 def _context(request: PersonRequest, found: Runbook, form: StartForm | None = None) -> dict[str, Any]:
-    last = list(visible(Run.objects.filter(runbook=found).select_related("incident", "revision"), request.actor)[:10])
+    last = list(
+        visible(Run.objects.real().filter(runbook=found).select_related("incident", "revision"), request.actor)[:10]
+    )
     newest, offered = found.revisions.first(), library.offered(found)
     given = {name: request.GET[name] for name in definitions(found.current) if name in request.GET}
     initial = {"incident": request.GET.get("incident", "")}
@@ -120,7 +124,7 @@ def runbook(request: PersonRequest, slug: str) -> HttpResponse:
 @allow(Permission.RUN)
 @require_POST
 def start(request: PersonRequest, slug: str) -> HttpResponse:
-    """Start a run, or join the open one."""
+    """Start a run, or join the open one; by the other button, a dry run."""
     found = find(request, slug, Permission.RUN)
     form = StartForm(request.POST, definitions=definitions(found.current), request=request)
     if form.is_valid():
@@ -131,7 +135,14 @@ def start(request: PersonRequest, slug: str) -> HttpResponse:
             incident = team_object_or_404(Incident.objects.all(), request.actor, number=int(said["incident"]))
             team = incident.team
         with faults_of(form):
-            started = runs.start(found, given=form.values(), actor=request.actor, team=team, incident=incident)
+            started = runs.start(
+                found,
+                given=form.values(),
+                actor=request.actor,
+                team=team,
+                incident=incident,
+                plan="plan" in request.POST,
+            )
             if started.run is not None:
                 if started.decision != "started":
                     messages.info(request, f"No second run: {started.decision}.")

@@ -20,7 +20,7 @@ def runs(request: PersonRequest) -> HttpResponse:
     """The list."""
     view = request.GET.get("view", "all")
     view = view if view in VIEWS else "all"
-    rows = visible(Run.objects.select_related("runbook", "revision", "incident", "service"), request.actor)
+    rows = visible(Run.objects.real().select_related("runbook", "revision", "incident", "service"), request.actor)
     if view == "open":
         rows = rows.filter(state__in=OPEN_RUN_STATES)
     elif view == "over":

@@ -105,7 +105,9 @@ def starters(service: Service) -> list[Starter]:
     """The runbooks whose triggers count for the service's team; those that ran here first."""
     rows = Runbook.objects.started_by_alerts_of(service.team).select_related("current")
     bound = set(service.signals.values_list("name", flat=True))
-    ran = dict(Run.objects.filter(service=service).order_by().values_list("runbook").annotate(last=Max("created_at")))
+    ran = dict(
+        Run.objects.real().filter(service=service).order_by().values_list("runbook").annotate(last=Max("created_at"))
+    )
     found = []
     for row in rows.defer("current__text"):
         parsed = written(row.current)

@@ -14,7 +14,7 @@ from runbooks.diagnosis import Hypothesis
 from runbooks.fields import HIDDEN, RUN_NAMES, Approval, Input, Watch, texts_in
 from runbooks.planning import FINALLY, UNDO
 from runbooks.spec import RunbookSpec
-from runbooks.steps import ActionStep, CheckStep, ManualStep, Step, WaitStep
+from runbooks.steps import ActionStep, CheckStep, ManualStep, RunbookStep, Step, WaitStep
 from runbooks.verdicts import Rules
 
 # What takes an action back is named for it; no id in a runbook has a dash.
@@ -38,6 +38,7 @@ class Definition:
         self.timeout = step.timeout_seconds
         self.if_ = step.if_
         self.foreach = step.foreach
+        self.runbook = step.runbook if isinstance(step, RunbookStep) else ""
         self.assign = step.assign if isinstance(step, ManualStep) else None
         self.watch: Watch | None = step.watch if isinstance(step, CheckStep) else None
         # Every sample of a watch is a look: together they share the error probability.
@@ -195,6 +196,8 @@ class Book:
         self.spec = spec
         self.owner = spec.owner
         self.definitions = [Definition(step, phase) for phase, step in spec.steps()]
+        # Ids of the runbooks that it runs as steps.
+        self.runs = {definition.runbook for definition in self.definitions if definition.runbook}
         # Names of the inputs that nobody may read.
         self.sensitive = frozenset(name for name, declared in spec.inputs.items() if declared.sensitive)
         self.definitions += [_last(step) for step in spec.finally_]

@@ -18,6 +18,7 @@ from incidents.models import Evidence
 from runbooks import (
     aftermath,
     asking,
+    children,
     diagnosis,
     items,
     locks,
@@ -65,6 +66,10 @@ def _make(move: planning.Move, run: Run, rows: Rows, *, now: datetime) -> bool:
             return _activate(run, now=now)
         case planning.Open(step=step):
             return _open(run, rows[step.id, step.item], list(rows.values()), now=now)
+        case planning.TakeResult(step=step):
+            return _take_result(run, rows[step.id, step.item], step, rows, now=now)
+        case planning.CancelChild(step=step):
+            return _cancel_child(rows[step.id, step.item], now=now)
         case planning.Freeze():
             freeze_diagnosis(run, now=now)
         case planning.EndPhase(verdict=verdict, following=following):
@@ -110,6 +115,32 @@ def _open(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -> bo
     if at_once is not None:
         transition = "S1" if at_once.verdict == "skipped" else "S2"
         settle(run, step, was=("pending",), now=now, transition=transition, **at_once.__dict__)
+    elif step.state == "blocked" and step.blocked_on == "child":
+        child = children.child_of(step)
+        assert child is not None, "it was started just now"
+        move_on(child, now=now)
+    return True
+
+
+def _take_result(run: Run, step: StepRun, planned: planning.StepState, rows: Rows, *, now: datetime) -> bool:
+    """S9: what the child came to; in a run that is ending, one that was cut off with it has no say (S18)."""
+    child = children.child_of(step)
+    assert child is not None, "the picture was made of it"
+    if run.state == "stopping" and child.state != "finished":
+        return stopping.make(planning.Cancel(step=planned), run, rows, now=now)
+    return settle(run, step, was=("blocked",), now=now, **children.come_to(child))
+
+
+def _cancel_child(step: StepRun, *, now: datetime) -> bool:
+    """R4 of a child whose parent is ending; False once it is ending itself, and is waited for."""
+    child = children.child_of(step)
+    assert child is not None, "the picture was made of it"
+    # Its parent's lock is held: down the family, never up.
+    child = transitions.lock_run(child.pk)
+    if child.state not in ("queued", "active", "paused"):
+        return False
+    stopping.begin(child, reason="the run that it is part of is ending", now=now, ends="cancelled")
+    move_on(child, now=now)
     return True
 
 

@@ -76,7 +76,6 @@ class Linter:
         for path, step in places(self.spec):
             self._step(path, step)
         self._outputs()
-        self._needs()
         self._advice()
         self.findings += sensitive_findings(self.document, self.spec, places(self.spec))
         self.findings += verification_findings(self.document, places(self.spec), actions=self.actions)
@@ -371,13 +370,6 @@ class Linter:
             self._expression(("outputs", name), source, RUN_NAMES, code="RB033")
 
     # Advice.
-
-    def _needs(self) -> None:
-        where: dict[str, Path] = {step.id: path for path, step in places(self.spec)}
-        for name, field, sentence in self.spec.unsupported():
-            path = where[name] if field == "finally" else (*where[name], field)
-            fix = "Leave it out for now: the runbook is kept, but cannot be started."
-            self.note(path, "RB058", sentence, fix, severity="warning", at_key=True)
 
     def _advice(self) -> None:
         # Read from the text, so that an input used in a part that could not be parsed is not called unused.

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from common.errors import Invalid
 from common.expressions import ExpressionError
 from common.plain import plain
 from incidents import notices
-from runbooks import autonomy, dry, items, locks, principals, reading, sealing, transitions, watching
+from runbooks import autonomy, children, dry, items, locks, principals, reading, sealing, transitions, watching
 from runbooks.checks.base import CheckError
 from runbooks.definitions import Definition
 from runbooks.fields import Watch
@@ -31,36 +32,51 @@ def open_step(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -
     definition = reading.step_of(run, step)
     context = reading.names(run, steps, now)
     try:
-        condition = definition.condition()
-        if condition is not None and not boolean(condition, context):
-            return AtOnce("skipped", "condition", f"Not needed: {definition.if_} is false.")
-        listed = definition.elements()
-        if listed is not None and not items.is_spread(step, steps):
-            found = items.elements(listed.evaluate(context))
-            if not found:
-                return AtOnce("skipped", "empty", f"Nothing to do: {definition.foreach} is an empty list.")
-            items.spread(run, step, found)
-        context |= items.names(step, definition)
-        params = plain(definition.render_with(context, hidden=reading.spec_of(run).sensitive))
-        params_digest = sealing.digest(run, step, definition, params)
-        lock_name = definition.render_lock(context)
-        text = definition.render_manual(context)
+        at_once = _not_needed(run, step, steps, definition, context)
+        return at_once or _open(run, step, definition, context | items.names(step, definition), now=now)
     except ExpressionError as error:
         return AtOnce("error", "expression", f"Could not be started: {error}")
     except CheckError as error:
         return AtOnce("error", error.reason, f"Could not be started: {error}")
+    except Invalid as error:
+        return AtOnce("error", "bad_input", f"Could not be started: {error}")
+
+
+def _not_needed(
+    run: Run, step: StepRun, steps: list[StepRun], definition: Definition, context: dict[str, Any]
+) -> AtOnce | None:
+    """What decides about the step as a whole: its condition, and whether there is any element to do it for (S3)."""
+    condition = definition.condition()
+    if condition is not None and not boolean(condition, context):
+        return AtOnce("skipped", "condition", f"Not needed: {definition.if_} is false.")
+    listed = definition.elements()
+    if listed is not None and not items.is_spread(step, steps):
+        found = items.elements(listed.evaluate(context))
+        if not found:
+            return AtOnce("skipped", "empty", f"Nothing to do: {definition.foreach} is an empty list.")
+        items.spread(run, step, found)
+    return None
+
+
+def _open(run: Run, step: StepRun, definition: Definition, context: dict[str, Any], *, now: datetime) -> AtOnce | None:
+    """Render it, and put it where it waits; AtOnce for what this run only talks about."""
+    params = plain(definition.render_with(context, hidden=reading.spec_of(run).sensitive))
+    fields = {"params": params, "params_digest": sealing.digest(run, step, definition, params)}
+    lock_name = definition.render_lock(context)
+    text = definition.render_manual(context)
     not_proposed = autonomy.left_out(run, definition)
     if not_proposed:
         return AtOnce("skipped", "observe", not_proposed)
     if run.is_plan and (would := dry.instead(run, definition)):
         return AtOnce("skipped", dry.REASON, would)
-    fields = {"params": params, "params_digest": params_digest}
     if definition.watch is not None and not run.is_plan:
         _open_watch(run, step, definition.watch, fields, now=now)
     elif definition.kind in ("check", "action"):
         _open_provider(run, step, definition, fields, lock_name, now=now)
     elif definition.kind == "manual":
         _open_manual(run, step, definition, text, now=now)
+    elif definition.kind == "runbook":
+        children.open_child(run, step, definition, params, now=now)
     else:
         due = now + timedelta(seconds=definition.wait_seconds)
         if transitions.move(step, was=("pending",), state="sleeping", due_at=due, started_at=now):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from runbooks import reading
+from runbooks import children, reading
 from runbooks.definitions import UNDO_PREFIX, Definition
-from runbooks.models import Effect, Run, StepRun
+from runbooks.models import OPEN_RUN_STATES, Effect, Run, StepRun
 from runbooks.planning import UNDO, RunState, StepState
 from runbooks.steps import HARMLESS
 
@@ -18,7 +19,12 @@ def of(run: Run, steps: list[StepRun]) -> RunState:
     """The picture of a run that the caller has locked. The ledger is read only where it decides: when it stops."""
     definitions = _definitions(run, steps)
     effects = _effects(run) if run.state == "stopping" else {}
-    undone = _ranks(effects)
+    known = _Known(
+        effects,
+        _ranks(effects),
+        children.states_of(steps),
+        children.changed_something(steps) if run.state == "stopping" else set(),
+    )
     return RunState(
         state=run.state,
         phase=run.phase,
@@ -28,7 +34,7 @@ def of(run: Run, steps: list[StepRun]) -> RunState:
         # Without hypotheses there is nothing to settle.
         frozen=run.diagnosis_frozen or definitions is None or not reading.spec_of(run).causes,
         unreadable=definitions is None,
-        steps=tuple(_state(step, definitions[step.step] if definitions else None, effects, undone) for step in steps),
+        steps=tuple(_state(step, definitions[step.step] if definitions else None, known) for step in steps),
     )
 
 
@@ -42,13 +48,20 @@ def _definitions(run: Run, steps: list[StepRun]) -> dict[str, Definition] | None
         raise
 
 
-def _state(
-    step: StepRun,
-    definition: Definition | None,
-    effects: dict[tuple[str, int], Effect],
-    undone: dict[tuple[str, int], int],
-) -> StepState:
-    effect = effects.get((step.step, step.item))
+@dataclass(frozen=True)
+class _Known:
+    """What other tables say: effects and their order by row, the states of children and who acted by row's key."""
+
+    effects: dict[tuple[str, int], Effect]
+    undone: dict[tuple[str, int], int]
+    children: dict[int, str]
+    acted: set[int]
+
+
+def _state(step: StepRun, definition: Definition | None, known: _Known) -> StepState:
+    effect = known.effects.get((step.step, step.item))
+    child = known.children.get(step.pk, "")
+    said = effect.state if effect and effect.generation == step.generation else ""
     return StepState(
         id=step.step,
         item=step.item,
@@ -58,9 +71,11 @@ def _state(
         verdict=step.verdict,
         mentions=frozenset(definition.mentioned) if definition else frozenset(),
         reads_diagnosis=definition is not None and definition.asks_diagnosis,
-        effect=effect.state if effect and effect.generation == step.generation else "",
+        effect="confirmed" if step.pk in known.acted else said,
+        child_open=child in OPEN_RUN_STATES,
+        child_ended=bool(child) and child not in OPEN_RUN_STATES,
         auto=definition is not None and definition.auto,
-        undoes=undone.get((step.step.removeprefix(UNDO_PREFIX), step.item), 0) if step.phase == UNDO else 0,
+        undoes=known.undone.get((step.step.removeprefix(UNDO_PREFIX), step.item), 0) if step.phase == UNDO else 0,
     )
 
 

@@ -38,6 +38,8 @@ class StepState:
     effect: str = ""
     # It is a run of its own that has not ended.
     child_open: bool = False
+    # It was a run of its own, which has ended: what it came to is not taken down yet.
+    child_ended: bool = False
     # Of a step that takes an action back: whether it goes by itself, and the how-manieth effect of the run it undoes
     # (0: that effect did not happen).
     auto: bool = False
@@ -104,6 +106,13 @@ class CancelChild:
 
 
 @dataclass(frozen=True)
+class TakeResult:
+    """S9: the run that this step started has ended, and says what the step came to."""
+
+    step: StepState
+
+
+@dataclass(frozen=True)
 class GiveUp:
     """S20: nobody said whether it happened; the question goes to the incident."""
 
@@ -137,13 +146,18 @@ class End:
     """R5: the run has ended."""
 
 
-Move = Activate | Open | Freeze | EndPhase | Cancel | CancelChild | GiveUp | Conclude | LeaveOut | GoOn | End
+Move = (
+    Activate | Open | Freeze | EndPhase | Cancel | CancelChild | TakeResult | GiveUp | Conclude | LeaveOut | GoOn | End
+)
 
 
 def plan(run: RunState) -> list[Move]:
     """The moves that can be made now, in this order; none when the run waits or has ended. Changes nothing."""
     if run.state == "queued":
         return _end_before_it_began(run) if run.ends_as else [Activate()]
+    ended: list[Move] = [TakeResult(step) for step in run.steps if step.child_ended and not step.is_terminal]
+    if ended and run.state in ("active", "paused", "stopping"):
+        return ended
     if run.state == "active":
         return _go_on(run)
     if run.state == "stopping":

@@ -61,16 +61,6 @@ def definition_of(revision: Revision, step_id: str) -> Definition:
         raise Unreadable(f"The run has a step `{step_id}`, but its revision {revision.number} has none.") from None
 
 
-def needs_of(revision: Revision | None) -> list[str]:
-    """What a revision asks for that the engine does not run, a sentence each; a damaged row is one such."""
-    if revision is None:
-        return []
-    try:
-        return book_of(revision).spec.needs()
-    except Unreadable as error:
-        return [error.sentence]
-
-
 def spec_of(run: Run) -> Book:
     """The runbook as it was when the run started. Raises Unreadable."""
     return book_of(run.revision)

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from catalog import permissions
 from catalog.actors import Actor
-from catalog.models import Service, Team
+from catalog.models import Team
 from catalog.permissions import Permission
 from common import background, clock
 from common.errors import Conflict, Invalid, NotFound
 from common.expressions import ExpressionError
-from common.expressions import render as render_text
 from incidents import evidence, notices
 from incidents.models import Alert, Evidence, Incident, TimelineEntry
-from runbooks import approvals, doubt, engine, inputs, ledger, reading, repeating, sealing, stopping, transitions
+from runbooks import (
+    approvals,
+    children,
+    doubt,
+    engine,
+    inputs,
+    ledger,
+    reading,
+    repeating,
+    starting,
+    stopping,
+    transitions,
+)
 from runbooks.definitions import Book
 from runbooks.models import KEY_HOLDING_STATES, Run, Runbook, StepRun
 from runbooks.verdicts import WORDS, boolean
@@ -61,45 +72,32 @@ def start(
     if runbook.team_id not in (None, team.pk) or (incident is not None and incident.team_id != team.pk):
         raise NotFound("There is no such runbook or incident in this team.", fix="Choose those of the run's own team.")
     book = _runnable(runbook)
-    spec = book.spec
+    pinned = children.pinned(book, team)
     alert_data = reading.alert_data(alert) if alert else {}
-    found = inputs.resolve(spec.inputs, given=given, alert=alert_data)
-    # An optional input without a value is None in expressions, not a missing name.
-    values: dict[str, Any] = dict.fromkeys(spec.inputs) | found.values
-    service = _service(values, team, incident)
-    key = "" if plan else _key(spec.concurrency_key, values)
+    assert runbook.current is not None, "it is runnable"
+    run = starting.made(
+        runbook.current,
+        team=team,
+        incident=incident,
+        given=given,
+        alert=alert_data,
+        is_plan=plan,
+        alert_id=alert.pk if alert else None,
+        trigger_reason=reason[:500],
+        started_by=actor.label,
+        requester_id=actor.user_id if alert is None else None,
+    )
     with transaction.atomic():
         if incident is not None:
-            incident = _lock_incident(incident, runbook, key)
+            run.incident = _lock_incident(incident, runbook, run.concurrency_key)
         now = clock.now()
-        run = Run(
-            team=team,
-            runbook=runbook,
-            revision=runbook.current,
-            incident=incident,
-            service=service,
-            inputs=values,
-            sealed=sealing.seal(found.sealed),
-            input_sources=found.sources,
-            alert=alert_data,
-            alert_id=alert.pk if alert else None,
-            trigger_reason=reason[:500],
-            state="active",
-            concurrency_key=key,
-            is_plan=plan,
-            started_by=actor.label,
-            requester_id=actor.user_id if alert is None else None,
-            deadline_at=now + timedelta(seconds=spec.deadline),
-            created_at=now,
-            started_at=now,
-        )
-        decision = _insert(run, spec.when_busy, now)
+        decision = _insert(run, book.spec.when_busy, now)
         if decision in ("joined", "skipped"):
             holder = _holder(run)
             if holder is not None:
                 _note_busy(run, holder, decision, actor)
             return Started(decision, holder)
-        _add_steps(run, book)
+        starting.add_steps(run, pinned=pinned)
         transitions.event(run, "R1" if decision == "started" else "R1q", now=now, state=run.state, actor=actor)
         started = "was started" if decision == "started" else "is queued behind another run"
         because = f" because {reason}" if reason else ""
@@ -124,37 +122,7 @@ def _runnable(runbook: Runbook) -> Book:
         raise Conflict(
             f"Runbook {runbook.slug} is switched off or has no published revision.", fix="Publish one first."
         )
-    book = reading.book_of(runbook.current)
-    missing = reading.needs_of(runbook.current)
-    if missing:
-        raise Conflict(
-            f"Runbook {runbook.slug} uses what this version of the engine does not run yet: {' '.join(missing)}",
-            fix="Take these parts out, or wait for the version that runs them.",
-        )
-    return book
-
-
-def _service(values: dict[str, Any], team: Team, incident: Incident | None) -> Service | None:
-    """The service a run works on: the input of that name, within the team; else the incident's."""
-    name = values.get("service")
-    if not isinstance(name, str):
-        return incident.service if incident else None
-    found = Service.objects.filter(team=team, slug=name).first()
-    if found is None:
-        known = ", ".join(Service.objects.filter(team=team).values_list("slug", flat=True)[:10]) or "none"
-        sentence = f"Team {team.slug} looks after no service {name!r}."
-        raise Invalid(sentence, fix=f"Known services: {known}.", fields={"service": sentence})
-    return found
-
-
-def _key(text: str, values: dict[str, Any]) -> str:
-    """The concurrency key: what the runbook says, else the service, else none."""
-    try:
-        return str(render_text(text, {"inputs": values}))[:300] if text else ""
-    except ExpressionError as error:
-        raise Invalid(
-            f"The concurrency key cannot be made: {error}.", fix="Mend the runbook's `concurrency`."
-        ) from None
+    return reading.book_of(runbook.current)
 
 
 def _lock_incident(incident: Incident, runbook: Runbook, key: str) -> Incident:
@@ -173,12 +141,9 @@ def _holder(run: Run) -> Run | None:
 
 def _insert(run: Run, when_busy: str, now: datetime) -> str:
     """Insert the run; the unique index decides who holds the key: started, queued, joined or skipped."""
-    try:
-        with transaction.atomic():
-            run.save(force_insert=True)
+    if starting.take_key(run, now=now):
         return "started"
-    except IntegrityError:
-        holder = _holder(run)
+    holder = _holder(run)
     if when_busy == "skip":
         return "skipped"
     if when_busy == "join" and holder is not None and holder.state != "stopping":
@@ -187,8 +152,7 @@ def _insert(run: Run, when_busy: str, now: datetime) -> str:
         holder = transitions.lock_run(holder.pk)
         stopping.begin(holder, reason=f"replaced by run {run.uuid} of {run.started_by}", now=now, ends="cancelled")
         engine.move_on(holder, now=now)
-    run.state, run.started_at = "queued", None
-    run.save(force_insert=True)
+    starting.queue(run)
     return "queued"
 
 
@@ -208,21 +172,6 @@ def _note_busy(run: Run, holder: Run, decision: str, actor: Actor) -> None:
 def _where(run: Run) -> str:
     waiting = run.steps.filter(state="blocked").first()
     return f"it waits at {waiting.name}" if waiting else f"phase {run.phase}"
-
-
-def _add_steps(run: Run, book: Book) -> None:
-    StepRun.objects.bulk_create(
-        StepRun(
-            run=run,
-            step=definition.id,
-            position=position,
-            kind=definition.kind,
-            provider=definition.provider,
-            phase=definition.phase,
-            name=definition.name,
-        )
-        for position, definition in enumerate(book.definitions)
-    )
 
 
 def _warn(run: Run) -> None:
@@ -468,6 +417,8 @@ def skip(step: StepRun, *, actor: Actor, reason: str) -> StepRun:
             raise Conflict(f"The step is {step.state} and cannot be skipped.", fix="Reload the run's page.")
         if step.kind == "action" and (effect := ledger.effect_of(step)) and effect.state in ledger.DOUBTFUL:
             raise Conflict("It may have happened already, so it cannot be skipped.", fix="Wait for what becomes of it.")
+        if step.blocked_on == "child" and step.state == "blocked":
+            raise Conflict("It is at work as a run of its own.", fix="Cancel that run, then answer here.")
         transitions.withdraw_request(step, now=now)
         text = f"{actor.label} skipped {step.name} {reason.strip()}"
         transitions.note(

@@ -42,7 +42,7 @@ def filled(run: Run, step: StepRun, definition: Definition) -> dict[str, Any]:
 
     Raises CheckError, permanent, for a secret that the team does not have or that cannot be decrypted any more.
     """
-    return _fill(run, step, definition, step.params or {})
+    return fill(run, step, definition, step.params or {})
 
 
 def digest(run: Run, step: StepRun, definition: Definition, stored: dict[str, Any]) -> str:
@@ -73,10 +73,11 @@ def hides(run: Run, definition: Definition) -> bool:
 def _digests(run: Run, step: StepRun, definition: Definition, stored: dict[str, Any]) -> list[str]:
     if not hides(run, definition):
         return [reading.digest(stored)]
-    return keyed_digests(canonical([stored, _fill(run, step, definition, stored)]))
+    return keyed_digests(canonical([stored, fill(run, step, definition, stored)]))
 
 
-def _fill(run: Run, step: StepRun, definition: Definition, stored: dict[str, Any]) -> dict[str, Any]:
+def fill(run: Run, step: StepRun, definition: Definition, stored: dict[str, Any]) -> dict[str, Any]:
+    """The same for parameters that were just rendered."""
     if not hides(run, definition):
         return dict(stored)
     try:

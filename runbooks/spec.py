@@ -24,7 +24,7 @@ from runbooks.fields import (
     Text,
     Trigger,
 )
-from runbooks.steps import RunbookStep, Step
+from runbooks.steps import Step
 
 MAX_STEPS = 200
 # Versions of the language that this version of Backstop runs.
@@ -87,18 +87,6 @@ class RunbookSpec(Part):
     def when_busy(self) -> Literal["join", "queue", "skip", "replace"]:
         """What to do with a start whose key is busy."""
         return self.concurrency.when_busy if self.concurrency is not None else "join"
-
-    def needs(self) -> list[str]:
-        """What this runbook asks for that the engine does not run yet, a sentence each, naming the step."""
-        return [sentence for _, _, sentence in self.unsupported()]
-
-    def unsupported(self) -> list[tuple[str, str, str]]:
-        """As `needs`, with where it stands: (step id, field, sentence)."""
-        found: list[tuple[str, str, str]] = []
-        for _, step in self.steps():
-            if isinstance(step, RunbookStep):
-                found.append((step.id, "runbook", f"Step `{step.id}` runs another runbook, which is not done yet."))
-        return found
 
     def stored(self) -> dict[str, Any]:
         """Plain data for a revision's `parsed` column; `read_stored` turns it back."""

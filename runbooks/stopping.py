@@ -10,7 +10,7 @@ from django.db.models import F, Max
 from catalog.actors import ENGINE, Actor
 from common import background
 from incidents import lifecycle, notices
-from runbooks import aftermath, locks, planning, reading, transitions
+from runbooks import aftermath, children, locks, outputs, planning, reading, transitions
 from runbooks.models import Effect, Run, StepRun
 from runbooks.picture import Rows
 from runbooks.steps import HARMLESS
@@ -133,9 +133,15 @@ def _conclude(run: Run, outcome: str, *, now: datetime) -> None:
 def _end(run: Run, *, now: datetime) -> None:
     """R5: told with its outcome on the timeline and to the team; the concurrency key is free for the next in line."""
     ends, reason, outcome = run.ends_as, run.stop_reason, run.outcome
-    Run.objects.filter(pk=run.pk, state__in=["queued", "stopping"]).update(state=ends, ended_at=now)
     run.state, run.ended_at = ends, now
-    transitions.event(run, "R5", now=now, state=ends, text=outcome or reason)
+    # One that was never active has nothing to hand over.
+    faults = outputs.evaluate(run, now=now) if run.started_at is not None else []
+    Run.objects.filter(pk=run.pk, state__in=["queued", "stopping"]).update(
+        state=ends, ended_at=now, outputs=run.outputs
+    )
+    transitions.event(run, "R5", now=now, state=ends, text=". ".join([outcome or reason, *faults]))
+    for fault in faults:
+        transitions.note(run, kind="engine", text=fault)
     told = f"{outcome.replace('_', ' ')}: {OUTCOMES[outcome]}" if outcome else ends
     because = f" ({reason})" if reason else ""
     transitions.note(
@@ -148,6 +154,18 @@ def _end(run: Run, *, now: datetime) -> None:
     if run.is_plan:
         return
     aftermath.tell(run, now=now)
+    if run.parent_step_id is None:
+        _tell_team(run, told, because)
+    children.tell_parent(run)
+    following = Run.objects.filter(
+        runbook=run.runbook_id, concurrency_key=run.concurrency_key, state="queued"
+    ).order_by("pk")
+    for waiting in following[:1]:
+        background.hint("runbooks.advance", "engine", waiting.pk)
+
+
+def _tell_team(run: Run, told: str, because: str) -> None:
+    """The end of a run that is no part of another one, to people; what it verified counts for the incident."""
     subject = f"{run.runbook.title}: {told}"
     if run.incident is not None:
         subject = notices.subject(
@@ -168,10 +186,5 @@ def _end(run: Run, *, now: datetime) -> None:
         link=f"/runs/{run.uuid}",
         incident=run.incident,
     )
-    if outcome == "resolved" and run.incident is not None and run.incident.state in ("open", "acknowledged"):
+    if run.outcome == "resolved" and run.incident is not None and run.incident.state in ("open", "acknowledged"):
         lifecycle.mitigate(run.incident, actor=ENGINE, note=f"Runbook {run.runbook.slug} verified the fix.")
-    following = Run.objects.filter(
-        runbook=run.runbook_id, concurrency_key=run.concurrency_key, state="queued"
-    ).order_by("pk")
-    for waiting in following[:1]:
-        background.hint("runbooks.advance", "engine", waiting.pk)

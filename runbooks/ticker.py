@@ -20,6 +20,7 @@ from incidents import intake, notices, outbox
 from runbooks import (
     approvals,
     asking,
+    children,
     damage,
     doubt,
     engine,
@@ -308,7 +309,10 @@ def _tell_again(pk: int, now: datetime) -> None:
     run, step = _locked(pk)
     if step.state != "blocked" or step.tell_at is None or step.tell_at > now:
         return
-    if step.blocked_on == "approval":
+    if step.blocked_on == "child":
+        engine.move_on(run, now=now)
+        children.look_again(step, now=now)
+    elif step.blocked_on == "approval":
         approvals.tell_again(run, step, now=now)
     else:
         opening.tell_again(run, step, now=now)

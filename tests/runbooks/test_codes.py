@@ -13,7 +13,7 @@ from runbooks import schema
 from tests.factories_language import ACTIONS, CHECKS, RUNBOOK, make_text
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "runbook-errors.md"
-WARNINGS = {"RB018", "RB019", "RB050", "RB058", "RB059", "RB060"}
+WARNINGS = {"RB018", "RB019", "RB050", "RB059", "RB060"}
 PEOPLE = {"team:default", "role:oncall", "role:a", "role:b"}
 # Stands in a case where the finding must point to.
 HERE = "¦"
@@ -267,7 +267,6 @@ CASES: list[tuple[str, list[tuple[str, str]]]] = [
     ),
     ("RB057", [("steps.first.verdict", "alert.stauts"), ("fail_if: value", "fail_if: ¦value")]),
     ("RB057", [("fail_if: value > 1", "fail_if: ¦service.name == 1")]),
-    ("RB058", [("wait: 1m", "¦runbook: another")]),
     ("RB059", [(NO_WAY_BACK, ""), ("action: fake.switch", "action: ¦fake.switch")]),
     ("RB060", [(VERIFY, ""), ("action: fake.switch", "action: ¦fake.switch")]),
     ("RB070", [("title: A sample", "title: ["), ("owner: team:default", "owner¦: team:default")]),

@@ -23,6 +23,7 @@ from runbooks.planning import (
     Open,
     RunState,
     StepState,
+    TakeResult,
     plan,
 )
 
@@ -164,3 +165,11 @@ def test_every_run_comes_to_its_end_whatever_happens_in_which_order(run: RunStat
     assert all(row.is_terminal for row in run.steps)
     assert next(row for row in run.steps if row.id == "tell").state == "settled"
     assert bool(run.outcome) is (run.state == "finished")
+
+
+def test_it_takes_down_what_a_run_of_its_own_came_to_also_while_paused_or_ending() -> None:
+    call = StepState("call", kind="runbook", state="blocked", child_ended=True)
+    for state in ("active", "paused", "stopping"):
+        assert plan(run_of(call, StepState("after", kind="action"), state=state)) == [TakeResult(call)]
+    going = replace(call, child_ended=False, child_open=True)
+    assert plan(run_of(going, StepState("after", kind="action"))) == []

@@ -137,26 +137,11 @@ def test_it_parses_into_what_the_engine_reads() -> None:
         3,
     )
     assert (spec.deadline, spec.concurrency_key, spec.when_busy) == (259_200, "{{ inputs.service }}", "join")
-    assert spec.needs() == []
 
 
 def test_it_reads_its_stored_form_back() -> None:
     spec = schema.parse(RUNBOOK, file="sample.yaml", checks=CHECKS, actions=ACTIONS)
     assert schema.load(spec.stored()) == spec
-
-
-def test_it_names_what_the_engine_does_not_run_yet() -> None:
-    text = make_text(
-        ("wait: 1m", "runbook: another"),
-        (NO_WAY_BACK, "      undo: {action: fake.switch, with: {to: x}}\n"),
-        ("outputs:", "finally:\n  - {id: last, action: fake.tell, with: {to: x}}\noutputs:"),
-    )
-    needs = schema.parse(text, file="sample.yaml", checks=CHECKS, actions=ACTIONS).needs()
-    assert [need.split("`")[1] for need in needs] == ["calm"]
-    told = ("runs another runbook",)
-    assert all(any(word in need for need in needs) for word in told)
-    warned = [finding for finding in check(text) if finding.code == "RB058"]
-    assert len(warned) == len(needs)
 
 
 def test_it_refuses_to_parse_what_has_errors() -> None:

@@ -265,7 +265,7 @@ class Secret(Schema):
 
 
 class Runbook(Schema):
-    """A runbook; `type` is the kind of incident that it is for, `needs` what the engine does not run of it yet."""
+    """A runbook; `type` is the kind of incident that it is for, `needs` what keeps it from being started."""
 
     id: str
     title: str

@@ -14,7 +14,7 @@ from evaluations.models import EvaluationSet
 from incidents import postmortem_sections
 from incidents.impact import Figure
 from incidents.models import ActionItem, Alert, Delivery, Evidence, Incident, Postmortem, TimelineEntry
-from runbooks import damage, reading, watched
+from runbooks import children, damage, watched
 from runbooks.acting import Offer
 from runbooks.models import ApprovalRequest, Revision, Run, Runbook, Sample, StepRun
 
@@ -239,8 +239,8 @@ def runbook(row: Runbook) -> Shape:
         "team": row.team.slug if row.team else None,
         "copy_of": row.copy_of.slug if row.copy_of else None,
         "enabled": row.enabled,
-        # What the engine does not run yet, a sentence each: a start is refused while there is any.
-        "needs": reading.needs_of(row.current),
+        # What keeps it from being started, a sentence each: a start is refused while there is any.
+        "needs": children.needs_of(row.current, row.team),
         "revision": row.current.number if row.current else None,
         "published_at": row.current.published_at if row.current else None,
         "url": link(f"/runbooks/{row.slug}"),

@@ -157,20 +157,20 @@ def test_it_shows_template_text_of_an_alert_as_it_is(client: Client, author: Use
     assert "<b>x</b>" not in page
 
 
-def test_it_says_before_the_start_what_is_not_run_yet(client: Client, author: User, team: Team) -> None:
+def test_it_says_before_the_start_what_is_missing(client: Client, author: User, team: Team) -> None:
     steps = """
   verify:
     - {id: calm, runbook: another}
 """
     runbook = make_runbook(team, steps)
     page = client.get(f"/runbooks/{runbook.slug}").content.decode()
-    assert "Step `calm` runs another runbook, which is not done yet." in page
+    assert "It runs another, which has no revision in use here" in page
     assert f"/runbooks/{runbook.slug}/start" not in page
     answer = client.post(f"/runbooks/{runbook.slug}/start", {"team": team.slug, "incident": ""})
     assert answer.status_code == 422
-    assert "which is not done yet" in answer.content.decode()
+    assert "which has no revision in use here" in answer.content.decode()
     told = client.get(f"/api/v1/runbooks/{runbook.slug}").json()
-    assert told["needs"] == ["Step `calm` runs another runbook, which is not done yet."]
+    assert told["needs"] == [f"It runs another, which has no revision in use here ({runbook.slug} → another)."]
     assert not Run.objects.exists()
 
 

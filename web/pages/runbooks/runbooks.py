@@ -16,7 +16,7 @@ from catalog import permissions
 from catalog.permissions import ROLES, Permission
 from common.errors import NotFound
 from incidents.models import Incident
-from runbooks import compare, library, revisions, runs
+from runbooks import children, compare, library, revisions, runs
 from runbooks import reading as engine_reading
 from runbooks.models import Revision, Run, Runbook
 from web.pages import words
@@ -104,7 +104,7 @@ def _context(request: PersonRequest, found: Runbook, form: StartForm | None = No
         "starters": [role for role, given in ROLES.items() if Permission.RUN in given],
         "parsed": engine_reading.written(found.current),
         "revisions": list(found.revisions.all()[:30]),
-        "needs": engine_reading.needs_of(found.current),
+        "needs": children.needs_of(found.current, found.team),
         "draft": newest if newest and newest not in (found.current, offered) and not newest.published_at else None,
         "offered": offered,
         "offered_difference": _difference(found.current, offered) if offered else [],

@@ -1,0 +1,162 @@
+"""Runbooks that run another: which revisions are pinned, how the child is started, and what its end means.
+
+A child is a run like any other. Its parent waits for it as one step; when it has ended, the parent is told by a hint,
+and looks by itself now and then. Whoever holds a parent's lock may take its child's, never the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Q
+
+from catalog.models import Team
+from common import background
+from common.errors import Conflict
+from runbooks import reading, sealing, starting, transitions
+from runbooks.checks.base import CheckError
+from runbooks.definitions import Book, Definition
+from runbooks.models import Effect, Revision, Run, Runbook, StepRun
+from runbooks.steps import HARMLESS
+
+# A runbook, one that it runs, and one that this one runs.
+MOST_DEEP = 3
+# How often a parent looks at its child although no hint came.
+LOOK_AT_FIRST, LOOK_AT_MOST = timedelta(seconds=5), timedelta(seconds=60)
+_VERDICTS = {
+    "resolved": "pass",
+    "no_action": "pass",
+    "not_resolved": "fail",
+    "unverified": "inconclusive",
+}
+
+
+def pinned(book: Book, team: Team | None, *, above: tuple[str, ...] = ()) -> dict[str, int]:
+    """The current revision of every runbook that this one runs, directly or through another, by its id.
+
+    Raises Conflict for one that cannot be run: not there, switched off, a cycle, or deeper than three.
+    """
+    chain = (*above, book.spec.id)
+    found: dict[str, int] = {}
+    for name in sorted(book.runs):
+        way = " → ".join((*chain, name))
+        if name in chain:
+            raise Conflict(f"Runbooks run each other in a circle: {way}.", fix="Take one of these steps out.")
+        if len(chain) >= MOST_DEEP:
+            raise Conflict(f"Runbooks are nested more than {MOST_DEEP} deep: {way}.", fix="Make the chain shorter.")
+        runbook = Runbook.objects.filter(Q(team=team) | Q(team=None), slug=name).select_related("current").first()
+        usable = runbook is not None and runbook.enabled and runbook.deleted_at is None
+        if runbook is None or not usable or runbook.current is None:
+            raise Conflict(f"It runs {name}, which has no revision in use here ({way}).", fix=f"Publish {name} first.")
+        found |= {name: runbook.current.number} | pinned(reading.book_of(runbook.current), team, above=chain)
+    return found
+
+
+def needs_of(revision: Revision | None, team: Team | None) -> list[str]:
+    """What keeps this revision from being started, a sentence each: it is damaged, or what it runs is not there."""
+    if revision is None:
+        return []
+    try:
+        pinned(reading.book_of(revision), team)
+    except (reading.Unreadable, Conflict) as error:
+        return [error.sentence]
+    return []
+
+
+def open_child(run: Run, step: StepRun, definition: Definition, given: dict[str, Any], *, now: datetime) -> None:
+    """S5: start the pinned revision as a run of its own, unique for this step and generation; the step waits for it.
+
+    A busy concurrency key queues it. Raises Invalid for inputs that do not fit, CheckError for one that must not be
+    given: what is sensitive here must be so there.
+    """
+    pins: dict[str, int] = (step.params or {})["pinned"]
+    name = definition.runbook
+    revision = Revision.objects.select_related("runbook").get(runbook__slug=name, number=pins[name])
+    book = reading.book_of(revision)
+    for key, value in definition.with_.items():
+        if definition.reads_any(value, reading.spec_of(run).sensitive) and key not in book.sensitive:
+            raise CheckError("sensitive", f"Input `{key}` of {name} is given a sensitive value and is not sensitive.")
+    child = starting.made(
+        revision,
+        team=run.team,
+        incident=run.incident,
+        given={key: value for key, value in sealing.fill(run, step, definition, given).items() if value is not None},
+        alert=run.alert,
+        alert_id=run.alert_id,
+        trigger_reason=f"step {step.step} of run {run.uuid}",
+        started_by=run.started_by,
+        requester_id=run.requester_id,
+        parent_step=step,
+        parent_generation=step.generation,
+    )
+    begun = starting.take_key(child, now=now)
+    if not begun:
+        starting.queue(child)
+    starting.add_steps(child, pinned=pins)
+    transitions.move(
+        step,
+        was=("pending",),
+        state="blocked",
+        blocked_on="child",
+        params={"pinned": pins, "with": given},
+        started_at=now,
+        tell_at=now + LOOK_AT_FIRST,
+    )
+    transitions.event(run, "S5", now=now, state="blocked child", step=step, text=f"run {child.uuid}")
+    transitions.event(child, "R1" if begun else "R1q", now=now, state=child.state, text=child.trigger_reason)
+    did = "starts" if begun else "is queued behind another run"
+    transitions.note(child, kind="run", text=f"Runbook {name} (revision {revision.number}) {did} for «{step.name}».")
+
+
+def child_of(step: StepRun) -> Run | None:
+    """The run that a step waits for, or waited for last."""
+    children = Run.objects.filter(parent_step=step, parent_generation=step.generation)
+    return children.select_related("incident", "revision", "runbook", "team").first()
+
+
+def states_of(steps: Iterable[StepRun]) -> dict[int, str]:
+    """The state of the run that each of these steps waits for, by the step's key."""
+    waiting = {step.pk: step.generation for step in steps if step.state == "blocked" and step.blocked_on == "child"}
+    if not waiting:
+        return {}
+    rows = Run.objects.filter(parent_step__in=waiting).values_list("parent_step_id", "parent_generation", "state")
+    return {step: state for step, generation, state in rows if waiting[step] == generation}
+
+
+def changed_something(steps: Iterable[StepRun]) -> set[int]:
+    """Those of these steps whose runs, or runs of theirs, changed something in the world."""
+    mine = {step.pk for step in steps if step.kind == "runbook"}
+    if not mine:
+        return set()
+    confirmed = Effect.objects.filter(state="confirmed").exclude(effect_class__in=HARMLESS)
+    up = "step_run__run__parent_step"
+    above = (up, f"{up}__run__parent_step")
+    return {pk for path in above for pk in confirmed.filter(**{f"{path}__in": mine}).values_list(path, flat=True)}
+
+
+def come_to(child: Run) -> dict[str, Any]:
+    """What the end of a child means for the step: verdict, reason, sentence, result."""
+    how = child.outcome or child.state
+    because = f" ({child.stop_reason})" if child.stop_reason else ""
+    return {
+        "verdict": _VERDICTS.get(child.outcome, "error"),
+        "reason": how,
+        "summary": f"Runbook {child.runbook.slug} ended, {how.replace('_', ' ')}{because}.",
+        "result": child.outputs,
+    }
+
+
+def tell_parent(run: Run) -> None:
+    """A child has ended: whoever advances runs looks at its parent once this is committed."""
+    if run.parent_step_id is not None:
+        parent = StepRun.objects.values_list("run_id", flat=True).get(pk=run.parent_step_id)
+        background.hint("runbooks.advance", "engine", parent)
+
+
+def look_again(step: StepRun, *, now: datetime) -> None:
+    """No hint came: the next look is later, the longer it lasts."""
+    lasted = now - step.started_at if step.started_at else timedelta(0)
+    later = now + min(LOOK_AT_MOST, max(LOOK_AT_FIRST, lasted / 2))
+    StepRun.objects.filter(pk=step.pk, state="blocked", blocked_on="child").update(tell_at=later)

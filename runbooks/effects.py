@@ -52,7 +52,7 @@ def carry_out(run: Run, step: StepRun, definition: Definition, held: leases.Held
     params = _params(run, step, definition, action)
     if params is None:
         return
-    if not _may_go_on(run, step, definition, action, held) or not _still_holds(run, step, definition, action, context):
+    if not _may_go_on(run, step, definition, action) or not _still_holds(run, step, definition, action, context):
         return
     effect = _intend(run, step, definition, action)
     if effect is None:
@@ -97,10 +97,10 @@ def _params(run: Run, step: StepRun, definition: Definition, action: Action[Any]
     return None
 
 
-def _may_go_on(run: Run, step: StepRun, definition: Definition, action: Action[Any], held: leases.Held) -> bool:
+def _may_go_on(run: Run, step: StepRun, definition: Definition, action: Action[Any]) -> bool:
     """Whether it is worth looking any further: nobody is asked again about what may not be sent."""
     with transaction.atomic():
-        return _allowed(transitions.lock_run(run.pk), step, definition, action.effect_class, held, now=clock.now())
+        return _allowed(transitions.lock_run(run.pk), step, definition, action.effect_class, now=clock.now())
 
 
 def _mark_sent(run: Run, step: StepRun, definition: Definition, effect: Effect, held: leases.Held) -> bool:
@@ -112,33 +112,28 @@ def _mark_sent(run: Run, step: StepRun, definition: Definition, effect: Effect, 
         killswitch.take_turn()
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        if not _allowed(locked, step, definition, effect.effect_class, held, now=now):
+        if not leases.is_ours(held) or not _allowed(locked, step, definition, effect.effect_class, now=now):
             return False
         return ledger.mark_sent(effect, now=now)
 
 
-def _allowed(
-    run: Run, step: StepRun, definition: Definition, effect_class: str, held: leases.Held, *, now: datetime
-) -> bool:
-    """Whether the lease is ours, nobody has stopped effects, and the service's level still lets it go.
+def _allowed(run: Run, step: StepRun, definition: Definition, effect_class: str, *, now: datetime) -> bool:
+    """Whether the step is ours, nobody has stopped effects, and the service's level still lets it go.
 
     Messages to people are no effects and go on. Where it may not be sent now, the step is put where it waits or ends.
     """
-    if not leases.is_ours(held):
-        return False
-    if effect_class in HARMLESS:
-        return True
-    fresh = StepRun.objects.get(pk=step.pk)
+    fresh = StepRun.objects.filter(pk=step.pk, fence=step.fence, state="leased").first()
+    if fresh is None or effect_class in HARMLESS:
+        return fresh is not None
     switch = killswitch.engaged()
     if switch is not None:
         killswitch.hold_back(run, fresh, switch, now=now)
         return False
     way = autonomy.way(run, definition)
-    by_hand = way == autonomy.BY_HAND
-    if way == autonomy.LEAVE or (by_hand and definition.phase == "undo"):
+    if way == autonomy.LEAVE:
         _left_out(run, fresh, definition, now=now)
         return False
-    if by_hand or (way == autonomy.ASK and not ledger.was_decided(fresh)):
+    if way == autonomy.BY_HAND or (way == autonomy.ASK and not ledger.was_decided(fresh)):
         _propose_anew(run, fresh, now=now)
         return False
     return True

@@ -115,7 +115,7 @@ class Story(RuleBasedStateMachine):
     )
     def begin(self, effect: str, asks: bool, undone: bool, watched: bool) -> None:
         """A runbook with one action of that class; what is of high risk asks."""
-        more = {"risk": "high", "asks": ASKS} if asks else {"risk": "medium", "asks": ""}
+        more = {"risk": "high" if effect != "notify" else "low", "asks": ASKS} if asks else {"risk": "low", "asks": ""}
         more["asks"] += f"\n      {UNDO}" if undone else ""
         more["watch"] = WATCH if watched else ""
         self.book = make_runbook(self.team, BOOK.format(effect=effect, **more), head=HEAD)

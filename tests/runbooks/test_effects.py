@@ -34,6 +34,8 @@ ONE = """
   verify:
     - {{id: look, check: world.ask, pass_if: value > 0}}
 """
+# One change at a time on the service, as every action of medium or high risk has it.
+LOCKS = 'lock: "service:rag-chat"'
 
 
 def acting(team: Team, incident: Incident | None, effect: str, more: str = "on_verdict: {fail: stop}") -> Run:
@@ -114,7 +116,7 @@ def test_it_stays_in_doubt_after_a_clear_no_to_a_later_try(
     team: Team, incident: Incident, world: World, moved_clock: Any
 ) -> None:
     world.actions = [Ambiguous("The answer was lost."), *[NotApplied("Nobody listens.")] * 2]
-    run = acting(team, incident, "set")
+    run = acting(team, incident, "set", LOCKS)
     for _ in range(3):
         pump()
         moved_clock.forward(seconds=10)
@@ -208,7 +210,7 @@ def test_it_is_not_skipped_while_it_may_have_happened(
 
 def test_it_never_overlaps_with_another_on_the_same_service(team: Team, incident: Incident, world: World) -> None:
     head = "inputs:\n  service: {type: string}\n"
-    text = ONE.format(effect="set", more="pin: always")
+    text = ONE.format(effect="set", more=LOCKS)
     first, second = (
         start(make_runbook(team, text, head=head), make_actor(team), team, incident, service="rag-chat")
         for _ in range(2)
@@ -221,14 +223,14 @@ def test_it_never_overlaps_with_another_on_the_same_service(team: Team, incident
 
 
 def test_it_keeps_no_lock_from_others_while_paused(team: Team, incident: Incident, world: World) -> None:
-    first = acting(team, incident, "set", "approval: {from: [role:oncall]}")
-    second = acting(team, incident, "set")
+    first = acting(team, incident, "set", f"approval: {{from: [role:oncall]}}\n      {LOCKS}")
+    second = acting(team, incident, "set", LOCKS)
     ticker.tick("test")
     assert Lock.objects.get().step_run == step(second, "act")
     execution.execute(step(first, "act").pk, "test")
     runs.pause(first, actor=make_actor(team))
     approve(first, "act", make_actor(team))
-    third = acting(team, incident, "set")
+    third = acting(team, incident, "set", LOCKS)
     pump()
     assert states(third)["act"] == states(second)["act"] == "pass"
     assert states(first)["act"] == "blocked lock"

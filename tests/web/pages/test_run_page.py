@@ -33,7 +33,7 @@ CHAIN = """
 """
 ONE = """
   remediate:
-    - {{id: act, name: Switch it, action: world.{effect}, with: {{to: b}}, attempts: 1{more}}}
+    - {{id: act, name: Switch it, action: world.{effect}, lock: "service:rag-chat", with: {{to: b}}, attempts: 1{more}}}
 """
 
 

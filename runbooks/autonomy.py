@@ -24,6 +24,7 @@ from runbooks.actions.base import Action
 from runbooks.definitions import Definition
 from runbooks.fields import Approval
 from runbooks.models import Run
+from runbooks.planning import UNDO
 from runbooks.steps import HARMLESS, UNDOABLE, ActionStep
 
 LEVELS: tuple[str, ...] = get_args(Level)
@@ -49,12 +50,14 @@ def way(run: Run, definition: Definition) -> str:
     level = level_of(run)
     if not level or action is None or action.effect_class in HARMLESS:
         return ASK if asks else GO
+    if definition.phase == UNDO:
+        # What takes a change back belongs to the change that was decided on; no run waits at its end for a person.
+        return GO if level in ("approve", "auto_reversible") else LEAVE
     if level == "observe":
         return LEAVE
     if level == "suggest":
         return BY_HAND
-    # What takes a change back belongs to the change that was decided on.
-    if not asks and (definition.risk == "low" or definition.phase == "undo"):
+    if not asks and definition.risk == "low":
         return GO
     if not asks and level == "auto_reversible" and definition.risk == "medium" and _reversible(definition, action):
         return ALONE
@@ -91,7 +94,7 @@ def left_out(run: Run, definition: Definition) -> str:
     if definition.kind != "action" or way(run, definition) != LEAVE:
         return ""
     assert run.service is not None, "only a service has a level"
-    return f"Not proposed: {run.service.slug} is set to observe."
+    return f"Not proposed: {run.service.slug} is set to {level_of(run)}."
 
 
 def set_level(service: Service, level: str, *, reason: str, actor: Actor) -> Service:

@@ -61,7 +61,7 @@ class _Known:
 def _state(step: StepRun, definition: Definition | None, known: _Known) -> StepState:
     effect = known.effects.get((step.step, step.item))
     child = known.children.get(step.pk, "")
-    said = effect.state if effect and effect.generation == step.generation else ""
+    said = effect.state if effect and effect.generation == step.generation else _by_hand(step)
     return StepState(
         id=step.step,
         item=step.item,
@@ -77,6 +77,11 @@ def _state(step: StepRun, definition: Definition | None, known: _Known) -> StepS
         auto=definition is not None and definition.auto,
         undoes=known.undone.get((step.step.removeprefix(UNDO_PREFIX), step.item), 0) if step.phase == UNDO else 0,
     )
+
+
+def _by_hand(step: StepRun) -> str:
+    """What a person says to have done elsewhere has changed something too (proposing.propose); nobody takes it back."""
+    return "confirmed" if step.kind == "action" and (step.verdict, step.reason) == ("pass", "done") else ""
 
 
 def _effects(run: Run) -> dict[tuple[str, int], Effect]:

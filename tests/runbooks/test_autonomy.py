@@ -78,6 +78,13 @@ def test_suggest_shows_what_to_do_and_sends_nothing(
     assert len(told) == (said == "done")
 
 
+def test_what_was_done_by_hand_counts_as_a_change(team: Team, incident: Incident, world: World) -> None:
+    run = acting_at(team, incident, "suggest")
+    runs.answer(step(run, "act"), actor=make_actor(team), decision="done")
+    run.refresh_from_db()
+    assert (run.state, run.outcome) == ("finished", "unverified")
+
+
 def test_a_suggestion_that_nobody_answers_asks_what_to_do(
     team: Team, incident: Incident, world: World, moved_clock: Any
 ) -> None:

@@ -203,7 +203,8 @@ def unsent(row: ApprovalRequest, effect: Effect | None) -> str:
         return ""
     if step.generation > row.generation:
         return "Nothing was applied by this request; the step was taken up anew."
-    if step.reason == "stale_evidence":
+    # Where the service's level was made stricter meanwhile, it became a suggestion.
+    if step.reason == "stale_evidence" or step.blocked_on == "human":
         return step.summary
     return f"Nothing was applied: {step.summary or words.reason(step.reason)}" if step.is_terminal else ""
 

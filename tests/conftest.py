@@ -29,13 +29,8 @@ setattr(TransactionTestCase, "_fixture_teardown", _flush_without_guards)
 BaseCommand.requires_system_checks = []
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """What is too long for every commit has a mark, and runs only when it is asked for."""
-    config.addinivalue_line("markers", "nightly: takes minutes; `python -m pytest -m nightly` runs it")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the nightly tests out of every run that does not name their mark."""
+    """Leave the nightly tests, too long for every commit, out of every run that does not name their mark."""
     if "nightly" in (config.option.markexpr or ""):
         return
     config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("nightly")])

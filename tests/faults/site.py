@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -167,7 +168,7 @@ class Site:
             told = json.loads(line)
             if "answer" in told:
                 return told["answer"]
-            assert time.monotonic() < end, told
+            assert time.monotonic() < end, f"{told}\n{(self.folder / 'postgres.log').read_text()[-2000:]}"
             time.sleep(0.5)
 
     def start(self, book: str) -> int:
@@ -201,7 +202,7 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Site]:
-    """A running set-up."""
-    with ExitStack() as stack:
-        yield Site(folder, stack)
+def site() -> Iterator[Site]:
+    """A running set-up, in a folder that no other pytest on this machine closes or clears."""
+    with tempfile.TemporaryDirectory(prefix="backstop-site-") as name, ExitStack() as stack:
+        yield Site(Path(name), stack)

@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with running_site(tmp_path_factory.mktemp("site")) as made:
+def running() -> Iterator[Site]:
+    with running_site() as made:
         yield made
 
 

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Value
+from django.db.models.functions import Coalesce
 from pydantic import ValidationError
 
 from catalog import permissions
@@ -149,10 +150,10 @@ def claim(step_run_id: int, worker: str) -> tuple[Run, StepRun, Definition] | No
             attempts=F("attempts") + 1,
             lease_until=now + leases.until(),
             worker=worker,
+            t0=Coalesce("t0", Value(now)),
         )
         if not changed:
             return None
-        StepRun.objects.filter(pk=step_run_id, t0__isnull=True).update(t0=now)
         step = StepRun.objects.get(pk=step_run_id)
         Attempt.objects.create(step_run=step, number=step.attempts, fence=step.fence, worker=worker, started_at=now)
         transitions.event(run, "S8", now=now, state="leased", step=step, text=f"attempt {step.attempts}")
@@ -213,9 +214,10 @@ def _found(
 ) -> None:
     """S9, for a sample S10: judge and store a finding, in one transaction with whatever it makes possible."""
     with transaction.atomic():
-        locked = transitions.lock_run(run.pk)
+        locked = transitions.lock_again(run)
         now = clock.now()
-        names = reading.names_for(locked, step, list(locked.steps.all()), now)
+        steps = list(locked.steps.all())
+        names = reading.names_for(locked, step, steps, now)
         if watched is not None:
             judgement = sampling.too_late(watched, now) or _judgement(
                 finding, definition, names | definition.sample_names(watched.k), watched.moment or now
@@ -226,14 +228,15 @@ def _found(
             ahead = round((finding.observed_at - now).total_seconds())
             finding = replace(finding, result={**finding.result, "clock_skew": ahead})
         row = keep(locked, step, finding, judgement, kind="sample" if watched else "check")
-        if not _still_ours(step):
+        # Read under the run's lock, so nobody changes it before this is committed.
+        fresh = next(one for one in steps if one.pk == step.pk)
+        if (fresh.state, fresh.fence) != ("leased", step.fence):
             _late(step, row.pk, now)
             return
         _end_attempt(step, now, "done", evidence_id=row.pk)
         if watched is not None:
             sampling.take(locked, watched, judgement, row, now=now)
             return
-        fresh = StepRun.objects.get(pk=step.pk)
         engine.settle(
             locked,
             fresh,
@@ -290,7 +293,7 @@ def failed(
 ) -> None:
     """S10 or S9: another attempt after a pause if any is left, else verdict error with the reason on the evidence."""
     with transaction.atomic():
-        locked = transitions.lock_run(run.pk)
+        locked = transitions.lock_again(run)
         now = clock.now()
         sentence = redact(str(error))
         if not _still_ours(step):
@@ -331,7 +334,7 @@ def _sleep(
 ) -> None:
     """The provider is not done: the row sleeps, no worker is held, no attempt is used up."""
     with transaction.atomic():
-        locked = transitions.lock_run(run.pk)
+        locked = transitions.lock_again(run)
         now = clock.now()
         if not _still_ours(step):
             _late(step, None, now)
@@ -380,7 +383,7 @@ def _preview(run: Run, step: StepRun, definition: Definition) -> None:
 @outlasted
 def _previewed(run: Run, step: StepRun, definition: Definition, preview: Preview) -> None:
     with transaction.atomic():
-        locked = transitions.lock_run(run.pk)
+        locked = transitions.lock_again(run)
         now = clock.now()
         if not _still_ours(step):
             _late(step, None, now)

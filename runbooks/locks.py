@@ -67,7 +67,8 @@ def holds(step: StepRun) -> bool:
 
 def release(step: StepRun) -> None:
     """Let go of whatever the step holds; releasing twice is harmless."""
-    Lock.objects.filter(step_run=step).delete()
+    if step.lock_name:
+        Lock.objects.filter(step_run=step).delete()
 
 
 def drop_orphans() -> int:

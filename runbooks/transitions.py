@@ -24,10 +24,19 @@ def lock_run(run_id: int) -> Run:
 
     On SQLite the transaction itself is the lock. Must be called inside a transaction; the row is read after the lock.
     """
-    incident_id = Run.objects.values_list("incident_id", flat=True).get(pk=run_id)
+    return _lock(run_id, Run.objects.values_list("incident_id", flat=True).get(pk=run_id))
+
+
+def lock_again(run: Run) -> Run:
+    """The same for a run that was read before: its incident never changes, so it need not be looked up."""
+    return _lock(run.pk, run.incident_id)
+
+
+def _lock(run_id: int, incident_id: int | None) -> Run:
     if incident_id is not None:
         Incident.objects.select_for_update().get(pk=incident_id)
-    return Run.objects.select_for_update(of=("self",)).select_related("incident", "revision", "runbook").get(pk=run_id)
+    rows = Run.objects.select_related("incident", "revision", "runbook", "service", "team")
+    return rows.select_for_update(of=("self",)).get(pk=run_id)
 
 
 def event(
@@ -41,8 +50,13 @@ def event(
     text: str = "",
 ) -> None:
     """Write one transition as the run's next event and raise the run's version, in the caller's transaction."""
-    Run.objects.filter(pk=run.pk).update(seq=F("seq") + 1, version=F("version") + 1)
-    run.seq, run.version = Run.objects.values_list("seq", "version").get(pk=run.pk)
+    raised = {"seq": F("seq") + 1, "version": F("version") + 1}
+    # Who holds the run's lock has read its number; one that was read before the lock is read once more.
+    if Run.objects.filter(pk=run.pk, seq=run.seq).update(**raised):
+        run.seq += 1
+    else:
+        Run.objects.filter(pk=run.pk).update(**raised)
+        run.seq = Run.objects.values_list("seq", flat=True).get(pk=run.pk)
     RunEvent.objects.create(
         run=run,
         seq=run.seq,

@@ -1,0 +1,38 @@
+"""What one step costs in statements: each is a turn of the one writer of SQLite, and a way to PostgreSQL and back."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from catalog.models import Team
+from incidents.models import Incident
+from runbooks import execution
+from runbooks.models import StepRun
+from tests.factories import make_actor
+from tests.factories_runbooks import make_runbook, start, states
+from tests.fakes.world import World
+
+pytestmark = pytest.mark.django_db
+STEPS = """\
+  check:
+    - {id: a, check: world.ask, pass_if: value > 0}
+    - {id: b, check: world.ask, pass_if: value > 0 and steps.a.value > 0}
+    - {id: c, check: world.ask, pass_if: value > 0 and steps.b.value > 0}
+"""
+
+
+@pytest.mark.parametrize(("told", "most"), [(False, 28), (True, 37)])
+def test_a_step_from_claim_to_the_next_costs_few_statements(
+    team: Team, world: World, incident: Incident, told: bool, most: int
+) -> None:
+    run = start(make_runbook(team, STEPS), make_actor(team), team, incident if told else None)
+    first = StepRun.objects.get(run=run, step="a")
+    with CaptureQueriesContext(connection) as seen:
+        following = execution._one(first.pk, "w")
+    assert states(run) == {"a": "pass", "b": "ready", "c": "pending"}
+    assert following == StepRun.objects.get(run=run, step="b").pk
+    # SQLite's clock is this machine's; PostgreSQL is asked for its own.
+    most += 5 if connection.vendor == "postgresql" else 0
+    assert len(seen) <= most, [query["sql"][:100] for query in seen.captured_queries]

@@ -45,11 +45,14 @@ from runbooks.actions.base import Preview
 from runbooks.checks import CHECKS
 from runbooks.checks.base import CheckError, Context, Finding, Pending
 from runbooks.definitions import Definition
+from runbooks.fields import HOUR
 from runbooks.keeping import keep
 from runbooks.models import Attempt, Run, StepRun
 from runbooks.verdicts import Judgement, judge
 
 log = logging.getLogger(__name__)
+# However long the other side asks us to leave it alone, or a runbook lets pauses grow.
+LONGEST_PAUSE = HOUR
 
 
 def worker_name() -> str:
@@ -302,7 +305,7 @@ def failed(
         _end_attempt(step, now, "error", error=sentence)
         fresh = StepRun.objects.get(pk=step.pk)
         pause = error.retry_after or definition.pause_before(fresh.attempts + 1, seed=f"{fresh.pk}:{fresh.attempts}")
-        due = now + timedelta(seconds=min(pause, 300))
+        due = now + timedelta(seconds=min(pause, LONGEST_PAUSE))
         has_time = watched is None or sampling.has_time(watched, due)
         if not error.permanent and has_time and fresh.attempts < definition.attempts and not fresh.cancel_requested:
             transitions.move(

@@ -13,8 +13,9 @@ from django.test import Client
 
 from catalog.models import KillSwitch, Team
 from runbooks import killswitch
+from runbooks.models import ApprovalRequest
 from tests.factories import make_actor, make_incident, make_service, make_team, make_user
-from tests.factories_runbooks import make_runbook, pump, start
+from tests.factories_runbooks import approve, make_runbook, pump, start
 from tests.factories_web import Program, signed_in
 from tests.factories_web import text_of as text_in
 from tests.fakes.world import World, known
@@ -57,6 +58,19 @@ def test_it_stops_and_allows_with_a_reason_and_every_page_says_so(team: Team, cl
     assert client.post("/effects/allow", {"reason": "Mended."}).status_code == 302
     assert "Stopped by riley" in text_of(client.get("/effects"))
     assert "All effects are stopped by" not in text_of(client.get("/"))
+
+
+def test_an_approval_that_is_held_back_says_so(team: Team, client: Client, world: World) -> None:
+    run = start(make_runbook(team, ASKS), make_actor(team), team, make_incident(team, make_service(team, "rag-chat")))
+    pump()
+    killswitch.pull(reason="Flags are broken.", actor=make_actor(team, username="ada"))
+    approve(run, "act", make_actor(team))
+    pump()
+    page = text_of(client.get(f"/approvals/{ApprovalRequest.objects.get().uuid}"))
+    assert "Held back. All effects are stopped by ada: Flags are broken." in page
+    assert "applying" not in page
+    assert "Five-minute clock" not in page
+    assert "Held back: all effects are stopped" in text_of(client.get(f"/runs/{run.uuid}"))
 
 
 def test_it_shows_no_actions_of_other_teams(client: Client, world: World) -> None:

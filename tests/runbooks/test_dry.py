@@ -124,7 +124,7 @@ def test_a_verdict_that_stops_the_run_stops_the_dry_run_and_one_that_asks_does_n
 
 def test_nothing_of_it_can_be_done_again_or_gone_on_from(world: World, team: Team, incident: Incident) -> None:
     run = plan(make_runbook(team, STEPS, head=HEAD), team, incident)
-    assert not any(repeating.may_rerun(run, row) or going_on.may_go_on(run, row) for row in run.steps.all())
+    assert not any(repeating.may_rerun(run, row) or going_on.may_go_on(run, row, []) for row in run.steps.all())
 
 
 READS = {("POST", "/api/v1/query"), ("POST", "/api/v1/query_range")}

@@ -119,7 +119,7 @@ def lint(*paths: object, as_json: bool = False) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def test_it_lints_from_the_command_line(tmp_path: Path) -> None:
+def test_it_lints_from_the_command_line(db: None, tmp_path: Path) -> None:
     assert lint() == (0, "5 files: no findings.\n")
     (tmp_path / "sample.yaml").write_text(RUNBOOK)
     code, told = lint(tmp_path / "sample.yaml", as_json=True)

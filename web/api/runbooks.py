@@ -13,6 +13,7 @@ from catalog.permissions import Permission
 from common.errors import Invalid
 from runbooks import revisions, schema
 from runbooks.models import Runbook
+from runbooks.testing import kept
 from web.api import schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
 from web.policy import team_object_or_404, team_or_404, visible
@@ -26,6 +27,12 @@ class RunbookFilters(Page):
 
     type: str = Field("", max_length=20)
     enabled: bool | None = None
+
+
+class TestsText(Body):
+    """The YAML of a runbook's tests."""
+
+    text: str = Field(min_length=1)
 
 
 class NewText(Body):
@@ -88,3 +95,29 @@ def _team_of(request: ApiRequest, slug: str) -> Team:
     if len(mine) != 1:
         raise Invalid("Which team's runbook is it?", fix="Send `team`.", fields={"team": "Missing."})
     return mine[0]
+
+
+def _runbook(request: ApiRequest, slug: str, permission: Permission = Permission.SEE) -> Runbook:
+    return team_object_or_404(ROWS.all(), request.actor, permission=permission, shared=True, slug=slug)
+
+
+@router.get("runbooks/{str:runbook}/tests", auth=permits(Permission.SEE), response=schemas.RunbookTests)
+def get_tests(request: ApiRequest, runbook: str) -> dict[str, Any]:
+    """The tests of a runbook, and what they said when they were last played."""
+    return shapes.runbook_tests(_runbook(request, runbook))
+
+
+@router.put("runbooks/{str:runbook}/tests", auth=permits(Permission.DRAFT_RUNBOOK), response=schemas.RunbookTests)
+def keep_tests(request: ApiRequest, runbook: str, body: TestsText) -> dict[str, Any]:
+    """Keep a text as the tests of a team's runbook; 422 with all findings, 409 for a shipped one."""
+    found = _runbook(request, runbook, Permission.DRAFT_RUNBOOK)
+    kept.keep(found, text=body.text, actor=request.actor)
+    return shapes.runbook_tests(found)
+
+
+@router.post("runbooks/{str:runbook}/tests/play", auth=permits(Permission.DRAFT_RUNBOOK), response=schemas.RunbookTests)
+def play_tests(request: ApiRequest, runbook: str) -> dict[str, Any]:
+    """Play them on the newest revision, in a process that can reach nothing; 409 while others are played."""
+    found = _runbook(request, runbook, Permission.DRAFT_RUNBOOK)
+    kept.play(found, actor=request.actor)
+    return shapes.runbook_tests(found)

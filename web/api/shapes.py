@@ -14,9 +14,10 @@ from evaluations.models import EvaluationSet
 from incidents import postmortem_sections
 from incidents.impact import Figure
 from incidents.models import ActionItem, Alert, Delivery, Evidence, Incident, Postmortem, TimelineEntry
-from runbooks import children, damage, watched
+from runbooks import children, damage, exercised, watched
 from runbooks.acting import Offer
 from runbooks.models import ApprovalRequest, Revision, Run, Runbook, Sample, StepRun
+from runbooks.testing import kept as kept_tests
 
 Shape = dict[str, Any]
 
@@ -261,6 +262,21 @@ def checked(findings: list[Finding], kept: Revision | None = None) -> Shape:
         "findings": [{name: value for name, value in row.items() if name != "file"} for row in shown],
         "runbook": kept.runbook.slug if kept else None,
         "revision": kept.number if kept else None,
+    }
+
+
+def runbook_tests(row: Runbook) -> Shape:
+    """Its tests and what they last said; `exercised_at` is the newest of real runs and passing tests."""
+    tests = kept_tests.of(row)
+    return {
+        "runbook": row.slug,
+        "text": kept_tests.text_of(row) or None,
+        "author": tests.author if tests else None,
+        "report": tests.report if tests and tests.report else None,
+        "report_revision": tests.report_revision if tests else None,
+        "report_at": tests.report_at if tests else None,
+        "exercised_at": exercised.last(row),
+        "url": link(f"/runbooks/{row.slug}/tests"),
     }
 
 

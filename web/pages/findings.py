@@ -38,6 +38,8 @@ class Findings:
     @staticmethod
     def guide(code: str) -> str:
         """Where the guide says what a code means; empty for codes that only carry their sentence."""
+        if code.startswith("RT"):
+            return f"{reverse('guide_page', args=['testing-runbooks'])}#codes"
         return f"{reverse('guide_page', args=['runbook-errors'])}#{code.lower()}" if code.startswith("RB") else ""
 
     def answer(self) -> JsonResponse:

@@ -19,7 +19,7 @@ from web.pages.incidents import signals as incident_signals
 from web.pages.people import accounts, addresses, people, teams
 from web.pages.postmortems import history, postmortem, postmortems
 from web.pages.postmortems import sections as written
-from web.pages.runbooks import edit, runbooks
+from web.pages.runbooks import edit, runbooks, testing
 from web.pages.runs import acts as run_acts
 from web.pages.runs import going_on, run, runs
 from web.pages.services import load, services
@@ -85,6 +85,9 @@ urlpatterns = [
     path("runbooks/<str:slug>", runbooks.runbook, name="runbook"),
     path("runbooks/<str:slug>/edit", edit.edit, name="runbook_edit"),
     path("runbooks/<str:slug>/lint", edit.lint, name="runbook_lint"),
+    path("runbooks/<str:slug>/tests", testing.tests, name="runbook_tests"),
+    path("runbooks/<str:slug>/tests/lint", testing.lint, name="runbook_tests_lint"),
+    path("runbooks/<str:slug>/tests/play", testing.play, name="runbook_tests_play"),
     path("runbooks/<str:slug>/compare", runbooks.compared, name="runbook_compare"),
     path("runbooks/<str:slug>/start", runbooks.start, name="runbook_start"),
     path("runbooks/<str:slug>/revisions/<int:number>", runbooks.revision, name="revision"),

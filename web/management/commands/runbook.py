@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -11,12 +12,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import DatabaseError
 
+from common import clock
 from common.errors import DomainError
 from common.yaml import FileFaults, Finding
-from runbooks import compare, library, schema
+from runbooks import compare, exercised, library, schema
 from runbooks.models import Revision, Runbook
 from runbooks.testing import cases, report
 from runbooks.testing.report import Report
@@ -52,6 +56,8 @@ class Command(BaseCommand):
         test.add_argument("--coverage", action="store_true", help="A branch that no case takes is a finding.")
         test.add_argument("--thresholds", action="store_true", help="So is a number that could be moved unnoticed.")
         test.add_argument("--processes", type=int, default=min(4, os.cpu_count() or 1), help="Played side by side.")
+        test.add_argument("--cpu-seconds", type=int, help="End this process after so much work (for servers).")
+        test.add_argument("--memory-mib", type=int, help="Let it have no more memory than that.")
         planned = verb("plan", self._plan, "Run one dry: checks run, actions only say what they would change.")
         planned.add_argument("runbook", metavar="PATH", help="A file, or the id of a runbook.")
         planned.add_argument("--service", default="", help="The service it is about.")
@@ -75,6 +81,7 @@ class Command(BaseCommand):
     def _lint(self, *, paths: list[str], as_json: bool, **options: Any) -> None:
         chosen = self._chosen(paths, library.files)
         findings = [finding for path in chosen for finding in _findings(path)]
+        findings += [finding for path in chosen for finding in _not_exercised(path)]
         if as_json:
             self._print({}, findings)
         else:
@@ -87,6 +94,10 @@ class Command(BaseCommand):
     def _test(
         self, *, paths: list[str], as_json: bool, coverage: bool, thresholds: bool, processes: int, **options: Any
     ) -> None:
+        if options["cpu_seconds"]:
+            resource.setrlimit(resource.RLIMIT_CPU, (options["cpu_seconds"], options["cpu_seconds"]))
+        if options["memory_mib"]:
+            resource.setrlimit(resource.RLIMIT_AS, (options["memory_mib"] << 20, options["memory_mib"] << 20))
         chosen = self._chosen(paths, report.files)
         if not chosen:
             self._usage(f"There is no file *{report.ENDING} here or in a folder `tests`.")
@@ -197,6 +208,20 @@ def _findings(path: Path) -> list[Finding]:
     except FileFaults as faults:
         return faults.findings
     return schema.check(text, file=str(path))
+
+
+def _not_exercised(path: Path) -> list[Finding]:
+    """RT040, where there is a database that knows the runbook; lint needs none."""
+    given = settings.DATABASES["default"]
+    if "sqlite" in given["ENGINE"] and not Path(given["NAME"]).exists():
+        return []
+    try:
+        known = Runbook.objects.written().filter(slug=path.stem, deleted_at=None).first()
+        said = exercised.sentence(known, now=clock.now()) if known else ""
+    except DatabaseError:
+        return []
+    fix = "Start it in a drill, or play its tests on its page."
+    return [Finding(str(path), 1, 1, "RT040", "warning", said, fix)] if said else []
 
 
 def _change(field: compare.FieldChange) -> str:

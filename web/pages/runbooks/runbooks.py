@@ -14,11 +14,13 @@ from django.views.decorators.http import require_POST
 
 from catalog import permissions
 from catalog.permissions import ROLES, Permission
+from common import clock
 from common.errors import NotFound
 from incidents.models import Incident
-from runbooks import children, compare, library, revisions, runs
+from runbooks import children, compare, exercised, library, revisions, runs
 from runbooks import reading as engine_reading
 from runbooks.models import Revision, Run, Runbook
+from runbooks.testing import kept
 from web.pages import words
 from web.pages.answering import InputsForm
 from web.pages.forms import faults_of, team_field, teams_with
@@ -111,6 +113,10 @@ def _context(request: PersonRequest, found: Runbook, form: StartForm | None = No
         "may_publish": _may_publish(request, found),
         "form": form
         or StartForm(definitions=definitions(found.current), given=given, initial=initial, request=request),
+        "exercised": exercised.last(found),
+        "exercised_overdue": exercised.is_overdue(found, now=clock.now()),
+        "tests": kept.of(found),
+        "has_tests": bool(kept.text_of(found)),
         "last_runs": [(run, words.run_face(run)) for run in last],
     }
 

@@ -63,8 +63,6 @@ class Stub(Part):
     found: bool | None = None
     before: dict[str, Any] = Field(default_factory=dict)
     after: dict[str, Any] = Field(default_factory=dict)
-    # For a step that runs another runbook: how that one ends.
-    outcome: Literal["resolved", "not_resolved", "unverified", "no_action", "aborted"] | None = None
     # With `foreach`: an answer, or a list of them, for each item.
     items: list[Annotated[list[Stub], BeforeValidator(_listed)]] = Field(default_factory=list, max_length=50)
 
@@ -270,7 +268,6 @@ class _Fit:
 _MEANT_FOR = {
     "check": {"value", "samples", "age", "verdict", "pending"},
     "action": {"refused", "unclear", "found", "before", "after"},
-    "runbook": {"outcome"},
 }
 
 

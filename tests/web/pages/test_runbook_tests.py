@@ -100,6 +100,7 @@ def test_those_of_a_shipped_runbook_come_with_the_release(author: Client, team: 
     shown = page(author, "/runbooks/data_issue/tests")
     assert "a broken pipeline is repaired by people" in shown
     assert "data-editor" not in shown
+    assert 'action="/runbooks/data_issue/tests/play"' in shown
     assert author.post("/runbooks/data_issue/tests", {"text": GOOD}).status_code in (409, 422)
     shipped = Runbook.objects.get(slug="data_issue")
     text = revisions.as_copy(shipped, shipped.current.text, team)  # type: ignore[union-attr]

@@ -19,7 +19,7 @@ from web.api.runbooks import ROWS
 from web.policy import require_recent_for_approval, team_ids, team_object_or_404, team_or_404, visible
 
 router = Router(by_alias=True, tags=["runs"])
-_RUNS = Run.objects.select_related("runbook", "revision", "incident", "service", "team")
+_RUNS = Run.objects.select_related("runbook", "revision", "incident", "service", "team", "parent_step__run")
 
 
 class RunFilters(Page):

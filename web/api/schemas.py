@@ -339,6 +339,8 @@ class Step(Schema):
     item: int
     # With `foreach`: the element that this row is for.
     item_value: Any = None
+    # Of kind `runbook`: the runs that it was, one for each time it was run.
+    runs: list[str]
     kind: str
     provider: str | None
     name: str
@@ -395,9 +397,19 @@ class RunLine(Schema):
     url: str
 
 
-class Run(RunLine):
-    """A run with its steps, in order."""
+class Parent(Schema):
+    """The step of another run that a run is."""
 
+    run: str
+    step: str
+    item: int
+
+
+class Run(RunLine):
+    """A run with its steps, in order; `outputs` are there once it has ended."""
+
+    parent: Parent | None
+    outputs: dict[str, Any]
     steps: list[Step]
 
 

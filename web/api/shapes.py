@@ -314,7 +314,12 @@ def run(row: Run) -> Shape:
     # What keeps a run from going on comes before what its start warned of.
     warning = (damage.of(row, steps) if row.is_open else "") or row.warning
     shown = [_step(s, cited, asked.get(s.pk)) | _watch(watches.get(s.pk)) for s in steps]
-    return {**run_line(row), "warning": warning, "steps": shown}
+    started = list(Run.objects.filter(parent_step__run=row).order_by("pk").values_list("parent_step", "uuid"))
+    for step, told in zip(steps, shown, strict=True):
+        told["runs"] = [str(uuid) for parent, uuid in started if parent == step.pk]
+    part_of = row.parent_step
+    parent = {"run": str(part_of.run.uuid), "step": part_of.step, "item": part_of.item} if part_of else None
+    return {**run_line(row), "warning": warning, "parent": parent, "outputs": row.outputs, "steps": shown}
 
 
 def _watch(found: watched.Standing | None) -> Shape:

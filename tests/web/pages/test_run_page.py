@@ -322,3 +322,31 @@ def test_it_shows_each_element_of_a_step(client: Client, team: Team) -> None:
         (0, "eu-west", "pass"),
         (1, "us", "fail"),
     ]
+
+
+def test_a_run_and_the_run_that_it_is_part_of_link_to_each_other(client: Client, team: Team) -> None:
+    actor = make_actor(team)
+    make_runbook(
+        team,
+        "  check:\n    - {id: look, manual: Look.}\n",
+        slug="inner",
+        head="inputs:\n  place: {type: string}\noutputs:\n  where: inputs.place\n",
+    )
+    outer = make_runbook(team, "  check:\n    - {id: call, runbook: inner, with: {place: eu-west}}\n", slug="outer")
+    run = start(outer, actor, team)
+    child = Run.objects.get(parent_step__run=run)
+    runs.answer(step(child, "look"), actor=actor, decision="done")
+    assert actor.user is not None
+    client.force_login(actor.user)
+    page = client.get(f"/runs/{run.uuid}").content.decode()
+    assert f'href="/runs/{child.uuid}">Run of inner@1</a> gave' in page
+    assert "Skip this step" not in page
+    page = client.get(f"/runs/{child.uuid}").content.decode()
+    assert f'href="/runs/{run.uuid}#call-0">part of outer:' in page
+    assert "eu-west" in page.partition('id="outputs"')[2]
+    told = client.get(f"/api/v1/runs/{child.uuid}").json()
+    assert (told["parent"], told["outputs"]) == (
+        {"run": str(run.uuid), "step": "call", "item": 0},
+        {"where": "eu-west"},
+    )
+    assert client.get(f"/api/v1/runs/{run.uuid}").json()["steps"][0]["runs"] == [str(child.uuid)]

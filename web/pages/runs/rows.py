@@ -76,6 +76,8 @@ class StepRow:
     rule: str
     waits: bool
     may_skip: bool
+    # The runs that this step was, one for each time it was run.
+    children: list[tuple[Run, words.Face]]
     may_rerun: bool
     may_go_on: bool
     also: list[str]
@@ -154,6 +156,10 @@ class _Gathered:
         self.effects = _by_step(Effect.objects.filter(step_run__in=steps))
         asked = ApprovalRequest.objects.filter(step_run__in=steps).prefetch_related("decisions")
         self.requests = _by_step(asked)
+        self.children: dict[int, list[Run]] = defaultdict(list)
+        if any(step.kind == "runbook" for step in steps):
+            for child in Run.objects.filter(parent_step__in=steps).select_related("runbook", "revision").order_by("pk"):
+                self.children[child.parent_step_id or 0].append(child)
         self.locks = _by_step(Lock.objects.filter(step_run__in=steps))
         self.overrides: dict[str, list[Evidence]] = defaultdict(list)
         for row in Evidence.objects.filter(run_id=run.pk, kind__in=["override", "answer"]).order_by("id"):
@@ -209,7 +215,10 @@ class _Gathered:
             params=json.dumps(step.params, indent=2, ensure_ascii=False, default=str) if step.params else "",
             rule=_rule(definition),
             waits=waits_for_person(step),
-            may_skip=self.run.is_open and step.state in ("pending", "sleeping", "blocked"),
+            may_skip=self.run.is_open
+            and step.state in ("pending", "sleeping", "blocked")
+            and not (step.state == "blocked" and step.blocked_on == "child"),
+            children=[(child, words.run_face(child)) for child in self.children.get(step.pk, [])],
             may_rerun=may_rerun,
             may_go_on=going_on.may_go_on(self.run, step, ledger),
             also=[row.name for row in repeating.followers(self.run, step, self.steps)] if may_rerun else [],

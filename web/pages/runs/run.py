@@ -36,7 +36,7 @@ class Phase:
 
 def find(request: PersonRequest, uuid: object, permission: Permission = Permission.SEE) -> Run:
     """The run, of a team of this person."""
-    rows = Run.objects.select_related("runbook", "revision", "incident", "service", "team")
+    rows = Run.objects.select_related("runbook", "revision", "incident", "service", "team", "parent_step__run__runbook")
     return team_object_or_404(rows, request.actor, permission=permission, uuid=uuid)
 
 
@@ -83,6 +83,7 @@ def context_of(run: Run, typed: dict[str, forms.Form] | None = None) -> dict[str
         "names_of_steps": names_of_steps,
         "newest": newest,
         "inputs": [(name, value, _source(run.input_sources.get(name, ""))) for name, value in run.inputs.items()],
+        "outputs": sorted(run.outputs.items()),
         "events": list(run.events.order_by("-seq")[:100]),
         "locks": list(Lock.objects.filter(step_run__run=run).select_related("step_run")),
         "blocked_by": _blocked_by(rows),

@@ -7,6 +7,7 @@ and looks by itself now and then. Whoever holds a parent's lock may take its chi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,11 +19,11 @@ from common.errors import Conflict
 from runbooks import reading, sealing, starting, transitions
 from runbooks.checks.base import CheckError
 from runbooks.definitions import Book, Definition
+from runbooks.lint_children import MOST_DEEP
 from runbooks.models import Effect, Revision, Run, Runbook, StepRun
+from runbooks.spec import RunbookSpec
 from runbooks.steps import HARMLESS
 
-# A runbook, one that it runs, and one that this one runs.
-MOST_DEEP = 3
 # How often a parent looks at its child although no hint came.
 LOOK_AT_FIRST, LOOK_AT_MOST = timedelta(seconds=5), timedelta(seconds=60)
 _VERDICTS = {
@@ -31,6 +32,10 @@ _VERDICTS = {
     "not_resolved": "fail",
     "unverified": "inconclusive",
 }
+
+
+class NotThere(Conflict):
+    """A runbook that another one runs has no revision in use."""
 
 
 def pinned(book: Book, team: Team | None, *, above: tuple[str, ...] = ()) -> dict[str, int]:
@@ -49,8 +54,25 @@ def pinned(book: Book, team: Team | None, *, above: tuple[str, ...] = ()) -> dic
         runbook = Runbook.objects.filter(Q(team=team) | Q(team=None), slug=name).select_related("current").first()
         usable = runbook is not None and runbook.enabled and runbook.deleted_at is None
         if runbook is None or not usable or runbook.current is None:
-            raise Conflict(f"It runs {name}, which has no revision in use here ({way}).", fix=f"Publish {name} first.")
+            raise NotThere(f"It runs {name}, which has no revision in use here ({way}).", fix=f"Publish {name} first.")
         found |= {name: runbook.current.number} | pinned(reading.book_of(runbook.current), team, above=chain)
+    return found
+
+
+def refuse_loops(revision: Revision, team: Team | None) -> None:
+    """Conflict for a revision that runs itself through others, or nests too deep; what is not there yet may come."""
+    with suppress(NotThere):
+        pinned(reading.book_of(revision), team)
+
+
+def others(team: Team | None) -> dict[str, RunbookSpec]:
+    """The runbooks that one of this team may run, by id, as they are in use."""
+    rows = Runbook.objects.written().filter(Q(team=team) | Q(team=None), deleted_at=None, current__isnull=False)
+    found = {}
+    for runbook in rows.select_related("current"):
+        with suppress(reading.Unreadable):
+            assert runbook.current is not None, "asked for"
+            found[runbook.slug] = reading.book_of(runbook.current).spec
     return found
 
 

@@ -15,7 +15,7 @@ from catalog.models import Group, Membership, Team
 from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Forbidden, Invalid
-from runbooks import schema
+from runbooks import children, schema
 from runbooks.models import ACT, Revision, Runbook
 
 # Sources whose texts were agreed on elsewhere (our release, the operator's repository).
@@ -51,7 +51,9 @@ def save(
     principals = principals_of(home) if home is not None and source == "editor" else None
     # Without an ending, so that a changed id is answered below, in words about this runbook and not about a file.
     file = runbook.slug if runbook else "runbook"
-    spec, findings = schema.examine(text, file=file, principals=principals)
+    # Files come one after the other, and what they run may come later: the start asks again.
+    others = children.others(home) if source == "editor" else None
+    spec, findings = schema.examine(text, file=file, principals=principals, others=others)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors or spec is None:
         first = errors[0]
@@ -109,6 +111,7 @@ def publish(revision: Revision, *, actor: Actor) -> Revision:
                 )
             if OWN_WORK not in revision.note:
                 revision.note = f"{revision.note[:260]} ({OWN_WORK})" if revision.note else OWN_WORK
+        children.refuse_loops(revision, runbook.team)
         spec = schema.load(revision.parsed)
         revision.published_at, revision.published_by = clock.now(), actor.label
         revision.save(update_fields=["note", "published_at", "published_by"])

@@ -12,7 +12,8 @@ from common.yaml import Document, FileFaults, Finding, Path
 from runbooks.actions import ACTIONS
 from runbooks.checks import CHECKS
 from runbooks.faults import RunbookFaults, path_of, translate
-from runbooks.lint import Linter
+from runbooks.lint import Linter, places
+from runbooks.lint_children import Others, child_findings
 from runbooks.lint_providers import Actions, Checks
 from runbooks.spec import RunbookSpec, read_stored
 from runbooks.steps import KINDS
@@ -47,16 +48,20 @@ def check(
     *,
     file: str,
     principals: set[str] | None = None,
+    others: Others | None = None,
     providers: bool = True,
     checks: Checks | None = None,
     actions: Actions | None = None,
 ) -> list[Finding]:
     """Everything wrong with the runbook and every piece of advice, in file order. Never raises.
 
-    `principals` are the known ones of the team; without them names of people are not checked. `checks` and `actions`
-    are those of the product unless given; with `providers=False` what they say is left out.
+    `principals` are the known ones of the team; without them names of people are not checked. `others` are the runbooks
+    beside this one; without them steps that run one are taken as right. `checks` and `actions` are those of the product
+    unless given; with `providers=False` what they say is left out.
     """
-    return examine(text, file=file, principals=principals, providers=providers, checks=checks, actions=actions)[1]
+    return examine(
+        text, file=file, principals=principals, others=others, providers=providers, checks=checks, actions=actions
+    )[1]
 
 
 def examine(
@@ -64,6 +69,7 @@ def examine(
     *,
     file: str,
     principals: set[str] | None = None,
+    others: Others | None = None,
     providers: bool = True,
     checks: Checks | None = None,
     actions: Actions | None = None,
@@ -73,13 +79,16 @@ def examine(
         document = yaml.read(text, file=file)
     except FileFaults as faults:
         return None, faults.findings
-    return examine_document(document, principals=principals, providers=providers, checks=checks, actions=actions)
+    return examine_document(
+        document, principals=principals, others=others, providers=providers, checks=checks, actions=actions
+    )
 
 
 def examine_document(
     document: Document,
     *,
     principals: set[str] | None = None,
+    others: Others | None = None,
     providers: bool = True,
     checks: Checks | None = None,
     actions: Actions | None = None,
@@ -113,6 +122,8 @@ def examine_document(
             principals=principals,
             providers=providers,
         ).run()
+        if others is not None:
+            found += child_findings(document, spec, places(spec), others)
     return (spec if whole else None), sorted(set(found))
 
 

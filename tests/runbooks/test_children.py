@@ -10,7 +10,7 @@ from catalog.actors import ENGINE, Actor
 from catalog.models import Team
 from common.errors import Conflict
 from incidents.models import Incident, Message, TimelineEntry
-from runbooks import execution, revisions, runs, ticker
+from runbooks import children, execution, revisions, runs, schema, ticker
 from runbooks.actions.base import Refused
 from runbooks.models import Effect, Run, Runbook, StepRun
 from tests.factories import make_actor
@@ -272,29 +272,50 @@ def test_a_sensitive_input_goes_only_where_it_stays_hidden(
     assert step(child, "look").summary == "The value is 1.0."
 
 
-@pytest.mark.parametrize("deep", [3, 4])
-def test_nesting_ends_at_three(team: Team, actor: Actor, world: World, deep: int) -> None:
-    other(team, slug=f"r{deep}")
-    for number in range(deep - 1, 0, -1):
+def test_nesting_ends_at_three(team: Team, actor: Actor, world: World) -> None:
+    other(team, slug="r4")
+    for number in (3, 2):
         other(team, CALL.replace("other", f"r{number + 1}"), slug=f"r{number}")
-    top = Runbook.objects.get(slug="r1")
-    if deep == 3:
-        assert start(top, actor, team).state == "active"
-        assert Run.objects.count() == 3
-    else:
-        with pytest.raises(Conflict, match="more than 3 deep: r1 → r2 → r3 → r4"):
-            start(top, actor, team)
-        assert not Run.objects.exists()
+    assert start(Runbook.objects.get(slug="r2"), actor, team).state == "active"
+    assert Run.objects.count() == 3
+    with pytest.raises(Conflict, match="more than 3 deep: r1 → r2 → r3 → r4"):
+        other(team, CALL.replace("other", "r2"), slug="r1")
 
 
-def test_a_circle_starts_nothing(team: Team, actor: Actor, world: World) -> None:
+def test_a_circle_is_neither_published_nor_started(team: Team, actor: Actor, world: World) -> None:
     top = other(team, slug="one")
     other(team, CALL.replace("other", "one"), slug="two")
     text = HEAD.format(slug="one") + PLACE + "phases:\n" + CALL.replace("other", "two")
     revision = revisions.save(top, text=text, actor=ENGINE, team=team, note="", source="file")
-    revisions.publish(revision, actor=ENGINE)
+    with pytest.raises(Conflict, match="in a circle: one → two → one"):
+        revisions.publish(revision, actor=ENGINE)
+    Runbook.objects.filter(pk=top.pk).update(current=revision)
     with pytest.raises(Conflict, match="in a circle: one → two → one"):
         start(Runbook.objects.get(slug="one"), actor, team)
+
+
+@pytest.mark.parametrize(
+    ("steps", "head", "code", "says"),
+    [
+        (CALL.replace("other", "othre"), PLACE, "RB053", "There is no runbook `othre`."),
+        (CALL.replace("place:", "plaice:"), PLACE, "RB042", "`other` has no input `plaice`."),
+        (CALL.replace(", with: {place: '{{ inputs.place }}'}", ""), PLACE, "RB042", "`other` needs the input `place`."),
+        (CALL, "inputs:\n  place: {type: string, sensitive: true}\n", "RB015", "is not sensitive"),
+        (CALL.replace("other", "back"), PLACE, "RB053", "in a circle: new → back → new"),
+        (CALL.replace("other", "deep"), PLACE, "RB053", "at most 3 deep: new → deep → deeper → other"),
+    ],
+)
+def test_lint_knows_the_other_runbooks(team: Team, world: World, steps: str, head: str, code: str, says: str) -> None:
+    other(team, head="inputs:\n  place: {type: string}\n")
+    other(team, CALL, slug="deeper")
+    other(team, CALL.replace("other", "deeper"), slug="deep")
+    other(team, CALL.replace("other", "new"), slug="back")
+    text = HEAD.format(slug="new") + head + "phases:\n" + steps
+    found = [
+        one for one in schema.check(text, file="new.yaml", others=children.others(team)) if one.severity == "error"
+    ]
+    assert code in [one.code for one in found]
+    assert any(says in one.message for one in found), [one.message for one in found]
 
 
 def test_an_output_that_cannot_be_computed_is_told_and_left_out(

@@ -11,7 +11,7 @@ from catalog import permissions
 from catalog.models import Team
 from catalog.permissions import Permission
 from common.errors import Invalid
-from runbooks import revisions, schema
+from runbooks import children, revisions, schema
 from runbooks.models import Runbook
 from runbooks.testing import kept
 from web.api import schemas, shapes
@@ -72,7 +72,9 @@ def keep_runbook(request: ApiRequest, body: NewText) -> Status[Any]:
     A text with errors is not kept: 422 with all findings. What is kept is not run before a person publishes it.
     """
     team = _team_of(request, body.team)
-    findings = schema.check(body.text, file="runbook", principals=revisions.principals_of(team))
+    findings = schema.check(
+        body.text, file="runbook", principals=revisions.principals_of(team), others=children.others(team)
+    )
     if body.check_only:
         return Status(200, shapes.checked(findings))
     saved = revisions.save(

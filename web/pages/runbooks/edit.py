@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST
 from catalog import permissions
 from catalog.models import Team
 from catalog.permissions import Permission
-from runbooks import compare, revisions, schema
+from runbooks import children, compare, revisions, schema
 from runbooks.models import Runbook
 from web.pages.findings import Findings, YamlField, typed
 from web.pages.forms import faults_of, team_field, teams_with
@@ -58,7 +58,9 @@ def _findings(found: Runbook | None, text: str, team: Team | None) -> Findings:
     # Under another id a shipped runbook becomes the team's copy, so the file's name is not held against it.
     name = f"{found.slug}.yaml" if found and found.team else "new"
     principals = revisions.principals_of(team) if team else None
-    return Findings(schema.check(text, file=name, principals=principals) if text.strip() else [])
+    return Findings(
+        schema.check(text, file=name, principals=principals, others=children.others(team)) if text.strip() else []
+    )
 
 
 def _page(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from catalog.actors import ENGINE
 from catalog.models import Team
 from common.errors import Conflict, Forbidden
 from incidents.models import Incident, TimelineEntry
@@ -11,7 +12,7 @@ from runbooks import going_on, revisions, runs
 from runbooks.actions.base import Refused
 from runbooks.models import Attempt, Effect, Run
 from tests.factories import make_actor
-from tests.factories_runbooks import ENGINE, make_runbook, pump, start, states, step
+from tests.factories_runbooks import make_runbook, pump, start, states, step
 from tests.fakes.world import World
 
 pytestmark = pytest.mark.django_db

@@ -253,12 +253,12 @@ def test_it_says_what_is_asked_again_and_what_that_said(
     asks = start(make_runbook(team, steps, head=HEAD), make_actor(team), team, incident)
     pump()
     address = f"/approvals/{ApprovalRequest.objects.get().uuid}"
-    before = text_of(client.get(address))
+    before = text_of(client.get(address))  # type: ignore[arg-type]
     assert "Asked again right before it is applied Is it worse? Not yet" in before
     world.checks = [0]
     approve(asks, "roll_back", make_actor(team))
     pump()
-    after = text_of(client.get(address))
+    after = text_of(client.get(address))  # type: ignore[arg-type]
     assert "Nothing was sent, because the facts have changed." in after
     assert "Is it worse? Ruled out Problem found before: The value is 0." in after
     assert "applying" not in after

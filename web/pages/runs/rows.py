@@ -147,7 +147,7 @@ class _Gathered:
         self.run, self.steps, self.now = run, steps, now
         self.definitions = _definitions(run)
         self.is_damaged = bool(damage.of(run, steps))
-        self.context = reading.names(run, steps, now)
+        self.context = {} if self.is_damaged else reading.names(run, steps, now)
         self.cards = exhibits.exhibits_by_id([step.evidence_id for step in steps if step.evidence_id], run.incident)
         self.watches = watched.standings(run, steps)
         self.newest = watches.newest(self.watches)
@@ -231,7 +231,7 @@ class _Gathered:
             ],
             # Evidence knows no element, but what people said names the row.
             overrides=[said for said in self.overrides.get(step.step, []) if not is_part or step.name in said.summary],
-            undo=_undo(self.run, step, self.steps, ledger, self.context),
+            undo="" if self.is_damaged else _undo(self.run, step, self.steps, ledger, self.context),
             watch=self._watch(step, definition),
             log=self.events.get((step.step, step.item), [])[-EVENTS:],
         )

@@ -11,7 +11,7 @@ from catalog.models import Group, Team
 from common import clock
 from common.errors import Conflict, Forbidden
 from incidents.models import Incident, Message, TimelineEntry
-from runbooks import approvals, revisions
+from runbooks import approvals, revisions, runs
 from runbooks.models import ApprovalRequest, Attempt, Decision, Effect, Run, Runbook, RunEvent, Worker
 from tests.factories import make_actor, make_user
 from tests.factories_postmortems import make_address
@@ -162,3 +162,6 @@ def test_case_22_deploy_without_the_provider(team: Team, moved_clock: Any) -> No
     assert (waiting.blocked_on, waiting.proposed_verdict, waiting.reason) == ("ask", "error", "provider_missing")
     run.refresh_from_db()
     assert run.state == "active"
+    runs.answer(waiting, actor=make_actor(team), decision="accept")
+    assert states(run) == {"a": "error"}
+    assert transitions_of(run, "a") == ["S3", "S16", "S17"]

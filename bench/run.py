@@ -1,7 +1,7 @@
 """`make bench`: what we cost beside bare Django, in one run; see bench/README.md for what is measured and the floors.
 
     make bench                              everything, about seven minutes
-    make bench ARGS="ingest --rounds 1"     a part: ingest, check, pages, start, tick
+    make bench ARGS="ingest --rounds 1"     a part: ingest, check, pages, start, tick, steps
 
 Writes bench-results/<time>.json, prints a table, and exits 1 when a figure is beyond its floor.
 """
@@ -21,9 +21,10 @@ sys.path.insert(0, str(ROOT))
 
 import pages  # needs the checkout on the path
 import parts
+import steps
 import tick
 
-PARTS = ("ingest", "check", "pages", "start", "tick")
+PARTS = ("ingest", "check", "pages", "start", "tick", "steps")
 # Settled alerts per second, of what bare Django upserts: the least that passes. Goals and reasons: bench/README.md.
 RATIOS = {
     ("sqlite", 1): 0.10,
@@ -63,6 +64,10 @@ def judge(results: dict[str, Any]) -> list[str]:
                 f"incident page: p95 {row['p95_ms']:g} ms, {row['times_bare']:g} times bare Django; "
                 f"{PAGE_P95_MS:g} ms or {PAGE_TIMES_BARE:g} times are expected"
             )
+    for row in results.get("steps", []):
+        if row["unfinished"] or row["twice_or_never"]:
+            lost = f"{row['unfinished']} runs unfinished, {row['twice_or_never']} steps twice or never"
+            faults.append(f"steps, {row['database']}: {lost}")
     for part in ("check", "start"):
         figures = results.get(part, {})
         faults += [
@@ -92,6 +97,9 @@ def table(results: dict[str, Any]) -> str:
         f"{row['kilobytes']:g} KB sent"
         for row in results.get("pages", [])
     ]
+    for row in results.get("steps", []):
+        figures = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in row.items() if name != "database")
+        lines.append(f"steps, {row['database']}: {figures}")
     for row in results.get("tick", []):
         figures = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in row.items() if name != "database")
         lines.append(f"tick, {row['database']}: {figures}")
@@ -130,6 +138,8 @@ def main() -> int:
             say("starts and memory")
         if "tick" in options.parts:
             results["tick"] = tick.measure(folder, say)
+        if "steps" in options.parts:
+            results["steps"] = steps.measure(folder, say)
     faults = results["faults"] = judge(results)
     target = ROOT / "bench-results" / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
     target.parent.mkdir(exist_ok=True)

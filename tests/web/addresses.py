@@ -105,7 +105,9 @@ BODIES: dict[str, Callable[[World], dict[str, Any]]] = {
     "POST runbooks": lambda w: {"text": "x: 1", "team": w.team.slug, "check_only": True},
     "POST effects/stop": lambda w: {"reason": "x"},
     "POST effects/allow": lambda w: {"reason": "x"},
-    "PUT runbooks/{runbook}/tests": lambda w: {"text": "runbook: x"},
+    "PUT runbooks/{runbook}/tests": lambda w: {
+        "text": f"runbook: {w.runbook.slug}\ncases:\n  - name: x\n    expect: {{starts: false}}\n"
+    },
     "POST runs": lambda w: {"runbook": w.runbook.slug, "incident": w.incident.number},
     "POST runs/{run_id}/cancel": lambda w: {"reason": "x"},
     "POST runs/{run_id}/pause": lambda w: {"reason": "x"},

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from ninja import Field, Query, Router, Status
+from ninja import Field, Query, Router, Schema, Status
 from pydantic import ConfigDict
 
 from catalog import permissions
@@ -27,6 +28,19 @@ class RunbookFilters(Page):
 
     type: str = Field("", max_length=20)
     enabled: bool | None = None
+
+
+class RunbookTests(Schema):
+    """The tests of a runbook; `report` is that of `manage.py runbook test --json` on revision `report_revision`."""
+
+    runbook: str
+    text: str | None
+    author: str | None
+    report: dict[str, Any] | None
+    report_revision: int | None
+    report_at: datetime | None
+    exercised_at: datetime | None
+    url: str
 
 
 class TestsText(Body):
@@ -103,13 +117,13 @@ def _runbook(request: ApiRequest, slug: str, permission: Permission = Permission
     return team_object_or_404(ROWS.all(), request.actor, permission=permission, shared=True, slug=slug)
 
 
-@router.get("runbooks/{str:runbook}/tests", auth=permits(Permission.SEE), response=schemas.RunbookTests)
+@router.get("runbooks/{str:runbook}/tests", auth=permits(Permission.SEE), response=RunbookTests)
 def get_tests(request: ApiRequest, runbook: str) -> dict[str, Any]:
     """The tests of a runbook, and what they said when they were last played."""
     return shapes.runbook_tests(_runbook(request, runbook))
 
 
-@router.put("runbooks/{str:runbook}/tests", auth=permits(Permission.DRAFT_RUNBOOK), response=schemas.RunbookTests)
+@router.put("runbooks/{str:runbook}/tests", auth=permits(Permission.DRAFT_RUNBOOK), response=RunbookTests)
 def keep_tests(request: ApiRequest, runbook: str, body: TestsText) -> dict[str, Any]:
     """Keep a text as the tests of a team's runbook; 422 with all findings, 409 for a shipped one."""
     found = _runbook(request, runbook, Permission.DRAFT_RUNBOOK)
@@ -117,7 +131,7 @@ def keep_tests(request: ApiRequest, runbook: str, body: TestsText) -> dict[str, 
     return shapes.runbook_tests(found)
 
 
-@router.post("runbooks/{str:runbook}/tests/play", auth=permits(Permission.DRAFT_RUNBOOK), response=schemas.RunbookTests)
+@router.post("runbooks/{str:runbook}/tests/play", auth=permits(Permission.DRAFT_RUNBOOK), response=RunbookTests)
 def play_tests(request: ApiRequest, runbook: str) -> dict[str, Any]:
     """Play them on the newest revision, in a process that can reach nothing; 409 while others are played."""
     found = _runbook(request, runbook, Permission.DRAFT_RUNBOOK)

@@ -360,19 +360,6 @@ class Step(Schema):
     approval: Asked | None
 
 
-class RunbookTests(Schema):
-    """The tests of a runbook; `report` is that of `manage.py runbook test --json` on revision `report_revision`."""
-
-    runbook: str
-    text: str | None
-    author: str | None
-    report: dict[str, Any] | None
-    report_revision: int | None
-    report_at: datetime | None
-    exercised_at: datetime | None
-    url: str
-
-
 class RunLine(Schema):
     """A run without its steps."""
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
-
 from incidents.models import Evidence
 from runbooks import reading, watching
 from runbooks.definitions import Definition
@@ -80,5 +78,5 @@ def _watch_of(run: Run, step: StepRun) -> Watch | None:
         return None
     try:
         return reading.step_of(run, step).watch
-    except (ValidationError, KeyError):
+    except reading.Unreadable:
         return None

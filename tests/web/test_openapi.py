@@ -20,7 +20,7 @@ from evaluations.models import EvaluationSet
 from incidents import impact
 from tests.factories_web import Program, World, make_world, problem, signed_in
 from tests.web.addresses import BODIES, Call, operations
-from web.api import api, schemas, shapes
+from web.api import api, postmortem_schemas, schemas, shapes
 
 DOCUMENT: dict[str, Any] = json.loads(json.dumps(api.get_openapi_schema(path_params={}), default=str))
 OPERATIONS = {call.name: call for call in operations()}
@@ -78,9 +78,9 @@ def test_every_shape_has_exactly_the_fields_that_are_told(world: World) -> None:
         (shapes.runbook_with_text, world.runbook, schemas.RunbookText),
         (shapes.run_line, world.run, schemas.RunLine),
         (shapes.run, world.run, schemas.Run),
-        (shapes.postmortem, world.postmortem, schemas.Postmortem),
-        (shapes.postmortem_line, world.postmortem, schemas.PostmortemLine),
-        (shapes.action_item, world.item, schemas.ActionItem),
+        (shapes.postmortem, world.postmortem, postmortem_schemas.Postmortem),
+        (shapes.postmortem_line, world.postmortem, postmortem_schemas.PostmortemLine),
+        (shapes.action_item, world.item, postmortem_schemas.ActionItem),
     ]
     for shape, row, schema in rows:
         assert set(shape(row)) == set(schema.model_fields), schema.__name__

@@ -14,7 +14,7 @@ from common import clock
 from common.errors import Invalid
 from incidents import action_items
 from incidents.models import ActionItem, Incident
-from web.api import schemas, shapes
+from web.api import postmortem_schemas, schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
 from web.policy import team_object_or_404, visible
 
@@ -75,7 +75,9 @@ _MOVES = {
 }
 
 
-@router.get("action-items", auth=permits(Permission.SEE, ItemFilters), response=schemas.Listed[schemas.ActionItem])
+@router.get(
+    "action-items", auth=permits(Permission.SEE, ItemFilters), response=schemas.Listed[postmortem_schemas.ActionItem]
+)
 def list_items(request: ApiRequest, filters: Query[ItemFilters]) -> dict[str, Any]:
     """Action items of your teams, newest first."""
     rows = visible(_ROWS.all(), request.actor)
@@ -91,13 +93,13 @@ def list_items(request: ApiRequest, filters: Query[ItemFilters]) -> dict[str, An
     return listed(rows, filters, shapes.action_item)
 
 
-@router.get("action-items/{uuid:item_id}", auth=permits(Permission.SEE), response=schemas.ActionItem)
+@router.get("action-items/{uuid:item_id}", auth=permits(Permission.SEE), response=postmortem_schemas.ActionItem)
 def get_item(request: ApiRequest, item_id: UUID) -> dict[str, Any]:
     """One action item."""
     return shapes.action_item(team_object_or_404(_ROWS.all(), request.actor, uuid=item_id))
 
 
-@router.post("action-items", auth=permits(Permission.EDIT_POSTMORTEM), response={201: schemas.ActionItem})
+@router.post("action-items", auth=permits(Permission.EDIT_POSTMORTEM), response={201: postmortem_schemas.ActionItem})
 def add_item(request: ApiRequest, body: NewItem) -> Status[Any]:
     """Write an action item; it needs an owner of the team and a date."""
     rows = Incident.objects.select_related("team")
@@ -117,7 +119,9 @@ def add_item(request: ApiRequest, body: NewItem) -> Status[Any]:
     return Status(201, shapes.action_item(item))
 
 
-@router.patch("action-items/{uuid:item_id}", auth=permits(Permission.EDIT_POSTMORTEM), response=schemas.ActionItem)
+@router.patch(
+    "action-items/{uuid:item_id}", auth=permits(Permission.EDIT_POSTMORTEM), response=postmortem_schemas.ActionItem
+)
 def change_item(request: ApiRequest, item_id: UUID, body: Changed) -> dict[str, Any]:
     """Change the words of an open item, or move it on; one of the two per request."""
     item = team_object_or_404(_ROWS.all(), request.actor, permission=Permission.EDIT_POSTMORTEM, uuid=item_id)

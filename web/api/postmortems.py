@@ -13,7 +13,7 @@ from catalog.permissions import Permission
 from common.errors import NotFound
 from incidents import postmortem_export, postmortems
 from incidents.models import Incident, Postmortem
-from web.api import schemas, shapes
+from web.api import postmortem_schemas, schemas, shapes
 from web.api.doors import ApiRequest, Body, Page, listed, permits
 from web.pages import figures
 from web.policy import team_object_or_404, visible
@@ -55,7 +55,9 @@ def _one(request: ApiRequest, number: int, permission: Permission = Permission.S
 
 
 @router.get(
-    "postmortems", auth=permits(Permission.SEE, PostmortemFilters), response=schemas.Listed[schemas.PostmortemLine]
+    "postmortems",
+    auth=permits(Permission.SEE, PostmortemFilters),
+    response=schemas.Listed[postmortem_schemas.PostmortemLine],
 )
 def list_postmortems(request: ApiRequest, filters: Query[PostmortemFilters]) -> dict[str, Any]:
     """Postmortems of your teams, newest first, without their texts."""
@@ -65,13 +67,15 @@ def list_postmortems(request: ApiRequest, filters: Query[PostmortemFilters]) -> 
     return listed(rows, filters, shapes.postmortem_line)
 
 
-@router.get("postmortems/{int:number}", auth=permits(Permission.SEE), response=schemas.Postmortem)
+@router.get("postmortems/{int:number}", auth=permits(Permission.SEE), response=postmortem_schemas.Postmortem)
 def get_postmortem(request: ApiRequest, number: int) -> dict[str, Any]:
     """The postmortem of an incident."""
     return shapes.postmortem(_one(request, number))
 
 
-@router.put("postmortems/{int:number}", auth=permits(Permission.EDIT_POSTMORTEM), response=schemas.Postmortem)
+@router.put(
+    "postmortems/{int:number}", auth=permits(Permission.EDIT_POSTMORTEM), response=postmortem_schemas.Postmortem
+)
 def save_postmortem(request: ApiRequest, number: int, body: Text) -> dict[str, Any]:
     """Save a text; 409 with the current text when somebody saved since the named edition."""
     found = _one(request, number, Permission.EDIT_POSTMORTEM)
@@ -80,7 +84,9 @@ def save_postmortem(request: ApiRequest, number: int, body: Text) -> dict[str, A
 
 
 @router.post(
-    "postmortems/{int:number}/draft", auth=permits(Permission.EDIT_POSTMORTEM, Again), response=schemas.Postmortem
+    "postmortems/{int:number}/draft",
+    auth=permits(Permission.EDIT_POSTMORTEM, Again),
+    response=postmortem_schemas.Postmortem,
 )
 def draft_postmortem(request: ApiRequest, number: int, query: Query[Again]) -> dict[str, Any]:
     """Write the draft from the incident's timeline; 409 for an edited text, unless `?regenerate=true`.

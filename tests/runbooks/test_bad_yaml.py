@@ -44,6 +44,7 @@ def by_command(text: str, folder: Path) -> Findings:
     return list(json.loads(out.getvalue())["findings"])
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("door", [by_parse, by_command])
 @pytest.mark.parametrize("name", YAML)
 def test_a_bad_text_is_told_by_code_place_and_fix(

@@ -75,7 +75,9 @@ def _make(move: planning.Move, run: Run, rows: Rows, *, now: datetime) -> bool:
         case planning.EndPhase(verdict=verdict, following=following):
             _end_phase(run, verdict, following, now=now)
         case planning.LeaveOut(step=step, reason=reason):
-            summary = "Nobody is needed to take it back: a person can." if reason == "offered" else ""
+            summary = (
+                "Not taken back by itself. A person can: Undo… in the row of the action." if reason == "offered" else ""
+            )
             return settle(
                 run,
                 rows[step.id, step.item],

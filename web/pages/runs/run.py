@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +83,9 @@ def context_of(run: Run, typed: dict[str, forms.Form] | None = None) -> dict[str
         "top": run.diagnosis.get("top", ""),
         "names_of_steps": names_of_steps,
         "newest": newest,
-        "inputs": [(name, value, _source(run.input_sources.get(name, ""))) for name, value in run.inputs.items()],
+        "inputs": [
+            (name, _written(value), _source(run.input_sources.get(name, ""))) for name, value in run.inputs.items()
+        ],
         "outputs": sorted(run.outputs.items()),
         "events": list(run.events.order_by("-seq")[:100]),
         "locks": list(Lock.objects.filter(step_run__run=run).select_related("step_run")),
@@ -99,6 +102,11 @@ def _verdict(run: Run, name: str, rows: list[StepRow]) -> str:
     if not rows or not all(row.step.is_terminal for row in rows):
         return "" if rows else str(run.phase_verdicts.get(name, ""))
     return verdicts.worst([row.step.verdict for row in rows if row.step.state == "settled"])
+
+
+def _written(value: Any) -> Any:
+    """An input as its runbook would write it."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict | bool) else value
 
 
 def _source(word: str) -> str:

@@ -367,6 +367,11 @@ def test_it_has_words_for_every_kind(team: Team, kind: str, moved_clock: Clock) 
         "who": "Dana",
         "reason": "alone",
         "late": timedelta(days=2),
+        "service": "rag-chat",
+        "back": "model.rollback",
+        "stopped": True,
+        "said": "Dana stopped all effects: they do harm",
+        "waiting": 2,
         "item": action_items.add(
             incident,
             title="Alert on it",

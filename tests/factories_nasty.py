@@ -35,7 +35,7 @@ _FREE = {
     "trigger_reason", "warning",
 }  # fmt: skip
 # Their texts are keys, or are read by the engine.
-_KEYS = {"Signal", "Picture", "Worker", "Revision", "LoginLink", "Attempt", "Case", "Evaluation"}
+_KEYS = {"Signal", "Picture", "Secret", "Worker", "Revision", "LoginLink", "Attempt", "Case", "Evaluation"}
 _ROOMS = ("catalog", "incidents", "runbooks", "evaluations")
 
 

@@ -70,7 +70,7 @@ def test_a_fault_is_underlined_where_it_is_and_what_is_typed_survives(
     page.reload()
     expect(page.get_by_text("What you had typed is back.")).to_be_visible()
     assert written(page) == FAULTY
-    finding.get_by_role("link").click()
+    finding.get_by_role("link", name="line 8").click()
     paste(page, "metric.query")
     expect(page.locator(".cm-lintRange-error")).to_have_count(0)
     assert written(page) == BOOK

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.django_db]
 # Everything axe calls a violation, also of good practice; `target-size` is WCAG 2.2.
 OPTIONS = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
 
+Look = tuple[Literal["light", "dark"], ViewportSize]
+
 
 def told(found: dict[str, Any]) -> Iterator[str]:
     """Each violation in a line: the rule, what it is about, where."""
@@ -25,29 +27,28 @@ def told(found: dict[str, Any]) -> Iterator[str]:
             yield f"{violation['id']}: {' '.join(node['target'])[:90]}: {why[:150]}"
 
 
-@pytest.mark.parametrize(
-    ("scheme", "size"), [("light", browsers.DESK), ("dark", browsers.PHONE)], ids=["desk", "phone"]
-)
-def test_axe_finds_nothing_on_any_page(full: Shelf, chromium: Browser, scheme: Any, size: ViewportSize) -> None:
+def test_axe_finds_nothing_on_any_page(full: Shelf, chromium: Browser) -> None:
     """Both themes and both sizes; every theme at every size for the four pages is looked at below."""
-    assert not (faults := faults_on(full, chromium, full.kinds, scheme, size)), faults
+    looks: list[Look] = [("light", browsers.DESK), ("dark", browsers.PHONE)]
+    assert not (faults := faults_on(full, chromium, full.kinds, looks)), faults
 
 
-@pytest.mark.parametrize(
-    ("scheme", "size"), [("dark", browsers.DESK), ("light", browsers.PHONE)], ids=["desk", "phone"]
-)
-def test_axe_finds_nothing_on_the_four_pages(full: Shelf, chromium: Browser, scheme: Any, size: ViewportSize) -> None:
+def test_axe_finds_nothing_on_the_four_pages(full: Shelf, chromium: Browser) -> None:
     kinds = {kind: full.kinds[kind] for kind in ("incident", "run", "approval", "postmortem")}
-    assert not (faults := faults_on(full, chromium, kinds, scheme, size)), faults
+    looks: list[Look] = [("dark", browsers.DESK), ("light", browsers.PHONE)]
+    assert not (faults := faults_on(full, chromium, kinds, looks)), faults
 
 
-def faults_on(shelf: Shelf, browser: Browser, kinds: dict[str, str], scheme: Any, size: ViewportSize) -> str:
-    """A line per violation, with the pages that have it."""
+def faults_on(shelf: Shelf, browser: Browser, kinds: dict[str, str], looks: list[Look]) -> str:
+    """A line per violation, with the pages and looks that have it; each page is opened once and changes its look."""
     axe, faults = Axe(), dict[str, list[str]]()
-    with shelf.shown(browser, color_scheme=scheme, viewport=size) as (context, _):
+    with shelf.shown(browser) as (context, _):
         page = context.new_page()
         for kind, address in kinds.items():
             settled(page, address)
-            for line in told(axe.run(page, options=OPTIONS).response):
-                faults.setdefault(line, []).append(kind)
+            for scheme, size in looks:
+                page.emulate_media(color_scheme=scheme)
+                page.set_viewport_size(size)
+                for line in told(axe.run(page, options=OPTIONS).response):
+                    faults.setdefault(line, []).append(f"{kind} {scheme}")
     return "\n".join(f"{line}: on {', '.join(where)}" for line, where in faults.items())

@@ -78,6 +78,8 @@ CASES = {
     "K3": "test_an_effect_never_happens_twice",
     "K4": "test_an_effect_never_happens_twice",
     "K5": "test_a_settled_step_is_not_done_again",
+    "B1": "test_a_ticker_that_dies_loses_and_repeats_nothing",
+    "B2": "test_a_ticker_that_dies_loses_and_repeats_nothing",
     "R1": "test_a_restore_that_was_cut_off_repeats_nothing",
 }
 
@@ -211,6 +213,17 @@ def test_a_settled_step_is_not_done_again(product: Product) -> None:
     run = eventually(product.run, lambda run: run.get("state") == "finished")
     assert [(one["verdict"], one["attempts"]) for one in run["steps"]] == [("pass", 1)]
     assert len([entry for entry in product.timeline() if entry["kind"] == "check"]) == 1
+
+
+# It ticks once a second, so that it serves, and has taken the alert, long before it dies.
+@pytest.mark.parametrize("point", ["B1:10", "B2:10"])
+def test_a_ticker_that_dies_loses_and_repeats_nothing(product: Product, upstream: Upstream, point: str) -> None:
+    product.start(fault=point)
+    assert post(product, "keyed").status_code == 202
+    assert product.ended() == KILLED
+    product.start()
+    assert settled(product, seconds=30)["verdict"] == "pass"
+    assert (upstream.effects["keyed"], len(upstream.keys)) == (1, 1)
 
 
 @pytest.mark.parametrize(("kind", "point"), [(kind, point) for kind, points in OUTCOMES.items() for point in points])

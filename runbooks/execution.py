@@ -101,7 +101,7 @@ def _one(step_run_id: int, worker: str) -> int | None:
     finally:
         leases.drop(held)
     crashpoint("K5")
-    ready = StepRun.objects.filter(run=run, state="ready", queue=step.queue).order_by("position").first()
+    ready = StepRun.objects.filter(run=run, state="ready", queue=step.queue).order_by("position", "item").first()
     return ready.pk if ready else None
 
 

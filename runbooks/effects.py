@@ -133,7 +133,7 @@ def _allowed(run: Run, step: StepRun, definition: Definition, effect_class: str,
     if way == autonomy.LEAVE:
         _left_out(run, fresh, definition, now=now)
         return False
-    if way == autonomy.BY_HAND or (way == autonomy.ASK and not ledger.was_decided(fresh)):
+    if way == autonomy.BY_HAND or (way == autonomy.ASK and ledger.approved(fresh) is None):
         _propose_anew(run, fresh, now=now)
         return False
     return True
@@ -145,7 +145,7 @@ def _left_out(run: Run, step: StepRun, definition: Definition, *, now: datetime)
     if effect is not None and effect.state in ledger.DOUBTFUL:
         doubt.in_doubt(run, step, effect, "It is not repeated, because the service may only be observed.", now=now)
         return
-    ledger.end_attempt(step, "done", "", now)
+    ledger.end_attempt(step, "done", now)
     proposing.leave_out(run, step, definition, now=now)
 
 
@@ -155,7 +155,7 @@ def _propose_anew(run: Run, step: StepRun, *, now: datetime) -> None:
     if effect is not None and effect.state in ledger.DOUBTFUL:
         doubt.in_doubt(run, step, effect, "It is not repeated, because the service's level has changed.", now=now)
         return
-    ledger.end_attempt(step, "done", "", now)
+    ledger.end_attempt(step, "done", now)
     locks.release(step)
     if transitions.make_ready(step, was=("leased",), now=now, stage="preview", attempts=0, t0=None):
         transitions.event(run, "S6", now=now, state="ready", step=step, text="the service's level has changed")
@@ -218,7 +218,7 @@ def _put_off(run: Run, step: StepRun, definition: Definition, pending: Pending) 
         fresh = StepRun.objects.filter(pk=step.pk, fence=step.fence, state="leased").first()
         in_time = fresh is None or fresh.t0 is None or now <= fresh.t0 + timedelta(seconds=definition.timeout)
         if fresh is not None and in_time:
-            ledger.end_attempt(step, "pending", "", now)
+            ledger.end_attempt(step, "pending", now)
             locks.release(fresh)
             due = now + timedelta(seconds=pending.poll_after)
             changes = {"due_at": due, "lease_until": None, "attempts": max(0, fresh.attempts - 1)}
@@ -260,7 +260,7 @@ def _looked_up(run: Run, step: StepRun, definition: Definition, effect: Effect, 
             ledger.mark(effect, "confirmed", summary=effect.summary or f"{step.name}: found done when asked.", now=now)
             ledger.settle_known(locked, fresh, effect, now)
             return
-        ledger.end_attempt(step, "done" if found is False else "error", why, now)
+        ledger.end_attempt(step, "done" if found is False else "error", now, error=why)
         if found is False:
             ledger.mark(effect, "not_applied", summary="Not there when asked.", now=now)
             if transitions.make_ready(fresh, was=("leased",), now=now, stage="apply"):
@@ -328,7 +328,7 @@ def _confirmed(run: Run, step: StepRun, effect: Effect, applied: Applied) -> Non
         if fresh.fence == step.fence and fresh.state in ("leased", "unknown"):
             ledger.settle_known(locked, fresh, effect, now, result=plain(applied.result))
         else:
-            ledger.end_attempt(step, "late", "", now)
+            ledger.end_attempt(step, "late", now)
             transitions.note(locked, kind="engine", text=f"Late, by a worker given up for lost: {effect.summary}")
 
 
@@ -342,7 +342,7 @@ def _refused(run: Run, step: StepRun, effect: Effect, sentence: str) -> None:
         if fresh.fence == step.fence and fresh.state in ("leased", "unknown"):
             ledger.settle_known(locked, fresh, effect, now)
         else:
-            ledger.end_attempt(step, "late", sentence, now)
+            ledger.end_attempt(step, "late", now, error=sentence)
 
 
 @outlasted
@@ -389,7 +389,7 @@ def _still_held(step: StepRun, sentence: str, now: datetime, outcome: str = "err
     """The step, if this worker's fence holds; its attempt has ended without a result either way."""
     fresh = StepRun.objects.get(pk=step.pk)
     ours = fresh.fence == step.fence and fresh.state == "leased"
-    ledger.end_attempt(step, outcome if ours else "late", sentence, now)
+    ledger.end_attempt(step, outcome if ours else "late", now, error=sentence)
     return fresh if ours else None
 
 

@@ -13,13 +13,12 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, Value
 from django.db.models.functions import Coalesce
-from pydantic import ValidationError
 
 from catalog import permissions
 from catalog.actors import Actor
 from catalog.permissions import Permission
 from common import clock
-from common.errors import Conflict, DomainError
+from common.errors import Conflict
 from common.expressions import ExpressionError
 from common.faults import crashpoint
 from common.outage import outlasted
@@ -42,6 +41,7 @@ from runbooks import (
 )
 from runbooks.actions import ACTIONS
 from runbooks.actions.base import Preview
+from runbooks.calling import called
 from runbooks.checks import CHECKS
 from runbooks.checks.base import CheckError, Context, Finding, Pending
 from runbooks.definitions import Definition
@@ -162,7 +162,7 @@ def claim(step_run_id: int, worker: str) -> tuple[Run, StepRun, Definition] | No
         transitions.event(run, "S8", now=now, state="leased", step=step, text=f"attempt {step.attempts}")
         watched = sampling.of(run, step, definition)
         if watched is not None and not sampling.begin(run, watched, now=now):
-            _end_attempt(step, now, "error", error=sampling.TOO_LATE)
+            ledger.end_attempt(step, "error", now, error=sampling.TOO_LATE)
             return None
     return run, step, definition
 
@@ -192,23 +192,18 @@ def _check(run: Run, step: StepRun, definition: Definition) -> None:
     context = context_of(run, step, definition)
     if watched is not None:
         context = sampling.context_of(watched, context)
-    try:
-        params = check.params.model_validate(sealing.filled(run, step, definition))
-        found = check.run(params, context)
-    except CheckError as error:
-        failed(run, step, definition, error, watched)
-    except ValidationError as error:
-        failed(run, step, definition, CheckError("bad_param", _sentence(error), permanent=True), watched)
-    except DomainError as error:
-        failed(run, step, definition, CheckError(error.code, error.sentence, permanent=True), watched)
-    except Exception as error:
-        log.exception("check %s failed", definition.provider, extra={"run": str(run.uuid), "step": step.step})
-        failed(run, step, definition, CheckError("crashed", f"{type(error).__name__}: {error}"), watched)
+    found = called(
+        lambda: check.run(check.params.model_validate(sealing.filled(run, step, definition)), context),
+        f"check {definition.provider}",
+        run=run,
+        step=step,
+    )
+    if isinstance(found, CheckError):
+        failed(run, step, definition, found, watched)
+    elif isinstance(found, Pending):
+        _sleep(run, step, definition, found, watched)
     else:
-        if isinstance(found, Pending):
-            _sleep(run, step, definition, found, watched)
-        else:
-            _found(run, step, definition, found, watched)
+        _found(run, step, definition, found, watched)
 
 
 @outlasted
@@ -234,9 +229,9 @@ def _found(
         # Read under the run's lock, so nobody changes it before this is committed.
         fresh = next(one for one in steps if one.pk == step.pk)
         if (fresh.state, fresh.fence) != ("leased", step.fence):
-            _late(step, row.pk, now)
+            ledger.end_attempt(step, "late", now, evidence_id=row.pk)
             return
-        _end_attempt(step, now, "done", evidence_id=row.pk)
+        ledger.end_attempt(step, "done", now, evidence_id=row.pk)
         if watched is not None:
             sampling.take(locked, watched, judgement, row, now=now)
             return
@@ -275,21 +270,6 @@ def _still_ours(step: StepRun) -> bool:
     return StepRun.objects.filter(pk=step.pk, fence=step.fence, state="leased").exists()
 
 
-def _late(step: StepRun, evidence_id: int | None, now: datetime) -> None:
-    """A fenced-out worker's result changes nothing; it is kept as evidence of what was seen."""
-    Attempt.objects.filter(step_run=step, fence=step.fence).update(
-        outcome="late", ended_at=now, evidence_id=evidence_id
-    )
-
-
-def _end_attempt(
-    step: StepRun, now: datetime, outcome: str, *, error: str = "", evidence_id: int | None = None
-) -> None:
-    Attempt.objects.filter(step_run=step, fence=step.fence).update(
-        outcome=outcome, ended_at=now, error=redact(error)[:500], evidence_id=evidence_id
-    )
-
-
 @outlasted
 def failed(
     run: Run, step: StepRun, definition: Definition, error: CheckError, watched: sampling.Watching | None = None
@@ -300,9 +280,9 @@ def failed(
         now = clock.now()
         sentence = redact(str(error))
         if not _still_ours(step):
-            _late(step, None, now)
+            ledger.end_attempt(step, "late", now)
             return
-        _end_attempt(step, now, "error", error=sentence)
+        ledger.end_attempt(step, "error", now, error=sentence)
         fresh = StepRun.objects.get(pk=step.pk)
         pause = error.retry_after or definition.pause_before(fresh.attempts + 1, seed=f"{fresh.pk}:{fresh.attempts}")
         due = now + timedelta(seconds=min(pause, LONGEST_PAUSE))
@@ -340,7 +320,7 @@ def _sleep(
         locked = transitions.lock_again(run)
         now = clock.now()
         if not _still_ours(step):
-            _late(step, None, now)
+            ledger.end_attempt(step, "late", now)
             return
         due = now + timedelta(seconds=pending.poll_after)
         began = step.started_at if watched else step.t0
@@ -348,7 +328,7 @@ def _sleep(
         if is_late or (began and now > began + timedelta(seconds=definition.timeout)):
             error = CheckError("timeout", f"Still waiting after {definition.timeout} s: {pending.note}", permanent=True)
         else:
-            Attempt.objects.filter(step_run=step, fence=step.fence).update(outcome="pending", ended_at=now)
+            ledger.end_attempt(step, "pending", now)
             fresh = StepRun.objects.get(pk=step.pk)
             transitions.move(
                 fresh,
@@ -367,18 +347,16 @@ def _sleep(
 def _preview(run: Run, step: StepRun, definition: Definition) -> None:
     """Ask the world what the action would change, then people whether to do it (S4), or as the service's level says."""
     action = ACTIONS.get(definition.provider)
-    try:
-        params = action.params.model_validate(sealing.filled(run, step, definition))
-        preview = action.preview(params, context_of(run, step, definition))
-    except CheckError as error:
-        failed(run, step, definition, error)
-    except ValidationError as error:
-        failed(run, step, definition, CheckError("bad_param", _sentence(error), permanent=True))
-    except DomainError as error:
-        failed(run, step, definition, CheckError(error.code, error.sentence, permanent=True))
-    except Exception as error:
-        log.exception("preview of %s failed", definition.provider, extra={"run": str(run.uuid), "step": step.step})
-        failed(run, step, definition, CheckError("crashed", f"{type(error).__name__}: {error}"))
+    preview = called(
+        lambda: action.preview(
+            action.params.model_validate(sealing.filled(run, step, definition)), context_of(run, step, definition)
+        ),
+        f"preview of {definition.provider}",
+        run=run,
+        step=step,
+    )
+    if isinstance(preview, CheckError):
+        failed(run, step, definition, preview)
     else:
         _previewed(run, step, definition, preview)
 
@@ -389,9 +367,9 @@ def _previewed(run: Run, step: StepRun, definition: Definition, preview: Preview
         locked = transitions.lock_again(run)
         now = clock.now()
         if not _still_ours(step):
-            _late(step, None, now)
+            ledger.end_attempt(step, "late", now)
             return
-        _end_attempt(step, now, "done")
+        ledger.end_attempt(step, "done", now)
         fresh = StepRun.objects.get(pk=step.pk)
         if not locked.is_plan:
             proposing.propose(locked, fresh, definition, preview, now=now)
@@ -408,11 +386,6 @@ def _previewed(run: Run, step: StepRun, definition: Definition, preview: Preview
             now=now,
         )
         engine.move_on(locked, now=now)
-
-
-def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"Parameter {'.'.join(str(part) for part in first['loc'])}: {first['msg']}."
 
 
 def read_now(step: StepRun, *, actor: Actor) -> None:

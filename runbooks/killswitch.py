@@ -97,7 +97,7 @@ def hold_back(run: Run, step: StepRun, switch: KillSwitch, *, now: datetime) -> 
     if effect is None or effect.state not in ledger.DOUBTFUL:
         locks.release(step)
     why = f"All effects are stopped by {switch.pulled_by}: {switch.reason}"
-    ledger.end_attempt(step, "pending", "", now)
+    ledger.end_attempt(step, "pending", now)
     changes: dict[str, Any] = {"attempts": max(0, step.attempts - 1), "pending_note": why[:300], "lease_until": None}
     due = now + LOOK_AGAIN
     if transitions.move(step, was=("leased",), state="blocked", blocked_on=BLOCKED_ON, due_at=due, **changes):

@@ -28,15 +28,15 @@ def effect_of(step: StepRun) -> Effect | None:
     return Effect.objects.filter(step_run=step, generation=step.generation).first()
 
 
+def approved(step: StepRun) -> ApprovalRequest | None:
+    """The request of this step, as it is asked for now, that people said yes to; for what exactly see `is_approved`."""
+    return ApprovalRequest.objects.filter(step_run=step, generation=step.generation, state="approved").first()
+
+
 def approved_change(step: StepRun) -> dict[str, Any] | None:
     """What people approved for this step: {"before", "after"} as they were shown it; None without an approval."""
-    request = ApprovalRequest.objects.filter(step_run=step, generation=step.generation, state="approved").first()
+    request = approved(step)
     return None if request is None else {part: request.preview.get(part) for part in ("before", "after")}
-
-
-def was_decided(step: StepRun) -> bool:
-    """Whether people said yes to this step as it is asked for now; to what exactly is asked by `is_approved`."""
-    return ApprovalRequest.objects.filter(step_run=step, generation=step.generation, state="approved").exists()
 
 
 def is_approved(run: Run, step: StepRun) -> bool:
@@ -126,7 +126,9 @@ def settle_known(run: Run, step: StepRun, effect: Effect, now: datetime, result:
     engine.move_on(run, now=now)
 
 
-def end_attempt(step: StepRun, outcome: str, sentence: str, now: datetime) -> None:
+def end_attempt(step: StepRun, outcome: str, now: datetime, *, error: str = "", evidence_id: int | None = None) -> None:
+    """The try that holds, or held, this step's fence is over; evidence that it has already stays."""
+    found = {} if evidence_id is None else {"evidence_id": evidence_id}
     Attempt.objects.filter(step_run=step, fence=step.fence).update(
-        outcome=outcome, ended_at=now, error=redact(sentence)[:500]
+        outcome=outcome, ended_at=now, error=redact(error)[:500], **found
     )

@@ -12,19 +12,18 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from pydantic import ValidationError
 
 from common import clock
-from common.errors import DomainError
 from common.secrets import redact, redact_json
 from incidents import evidence
 from incidents.models import Evidence
-from runbooks import reading, sealing, transitions
+from runbooks import ledger, reading, sealing, transitions
 from runbooks.actions.base import Action
+from runbooks.calling import called
 from runbooks.checks import CHECKS
 from runbooks.checks.base import CheckError, Context, Finding, Pending
 from runbooks.definitions import Definition
-from runbooks.models import ApprovalRequest, Run, StepRun
+from runbooks.models import Run, StepRun
 from runbooks.verdicts import WORDS, Judgement, judge
 
 log = logging.getLogger(__name__)
@@ -107,18 +106,13 @@ def _ask(run: Run, check: StepRun, step: StepRun, context: Context) -> Finding |
         looks=definition.looks,
         approved=None,
     )
-    try:
+
+    def answer() -> Finding | Pending:
+        # In here, since its code may be gone by now.
         provider = CHECKS.get(check.provider)
         return provider.run(provider.params.model_validate(sealing.filled(run, check, definition)), asked)
-    except CheckError as error:
-        return error
-    except ValidationError as error:
-        return CheckError("bad_param", str(error.errors()[0]["msg"]))
-    except DomainError as error:
-        return CheckError(error.code, error.sentence)
-    except Exception as error:
-        log.exception("recheck of %s failed", check.provider, extra={"run": str(run.uuid), "step": check.step})
-        return CheckError("crashed", f"{type(error).__name__}: {error}")
+
+    return called(answer, f"recheck of {check.provider}", run=run, step=check)
 
 
 def _kept(run: Run, check: StepRun, step: StepRun, was: str, found: Finding | CheckError) -> Said:
@@ -177,7 +171,7 @@ def _tell(run: Run, step: StepRun, said: list[Said]) -> None:
 
 def _moved(run: Run, step: StepRun, definition: Definition, action: Action[Any], context: Context) -> list[str]:
     """How the change differs from what people were shown and approved, a sentence each; nothing without an approval."""
-    request = ApprovalRequest.objects.filter(step_run=step, generation=step.generation, state="approved").first()
+    request = ledger.approved(step)
     if request is None:
         return []
     params = action.params.model_validate(sealing.filled(run, step, definition))

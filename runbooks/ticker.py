@@ -36,6 +36,7 @@ from runbooks import (
 )
 from runbooks.actions import ACTIONS
 from runbooks.checks import CHECKS
+from runbooks.definitions import LAST_SECONDS
 from runbooks.models import KEY_HOLDING_STATES, OPEN_RUN_STATES, Attempt, Run, StepRun, Worker
 from runbooks.planning import ENDINGS, is_winding_down
 from runbooks.setbacks import Setbacks
@@ -46,7 +47,7 @@ REPUBLISH = timedelta(seconds=15)
 # How long a step waits for a worker whose code knows its check or action.
 PATIENCE = timedelta(minutes=10)
 # What a step of `undo` or `finally` has in all, waiting for its lock and for further tries among it.
-ENDING_LASTS = timedelta(minutes=5)
+ENDING_LASTS = timedelta(seconds=LAST_SECONDS)
 AUDIT_EVERY = timedelta(seconds=30)
 HINT_EVERY = timedelta(seconds=5)
 _done_at: dict[str, datetime] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -60,23 +61,26 @@ def effects(request: PersonRequest) -> HttpResponse:
 @require_POST
 def stop(request: PersonRequest) -> HttpResponse:
     """Stop all of them."""
-    form = ReasonForm(request.POST)
-    if form.is_valid():
-        with faults_of(form):
-            killswitch.pull(reason=form.cleaned_data["reason"], actor=request.actor)
-            messages.success(request, "All effects are stopped: nothing is changed until they are allowed again.")
-            return redirect("effects")
-    return _page(request, form, status=422)
+    return _turned(
+        request, killswitch.pull, "All effects are stopped: nothing is changed until they are allowed again."
+    )
 
 
 @allow(Permission.ALLOW_EFFECTS)
 @require_POST
 def allow_again(request: PersonRequest) -> HttpResponse:
     """Let what waits look at everything anew, and go on."""
+    return _turned(
+        request, killswitch.release, "Effects are allowed again: what waited is looked at anew, then goes on."
+    )
+
+
+def _turned(request: PersonRequest, verb: Callable[..., object], sentence: str) -> HttpResponse:
+    """The switch is turned for a reason; the page says so, or what is wrong."""
     form = ReasonForm(request.POST)
     if form.is_valid():
         with faults_of(form):
-            killswitch.release(reason=form.cleaned_data["reason"], actor=request.actor)
-            messages.success(request, "Effects are allowed again: what waited is looked at anew, then goes on.")
+            verb(reason=form.cleaned_data["reason"], actor=request.actor)
+            messages.success(request, sentence)
             return redirect("effects")
     return _page(request, form, status=422)

@@ -18,7 +18,7 @@ setup: $(VENV)/.run
 # DATABASE=postgresql runs it on a PostgreSQL of its own, from Debian's package or from the wheel in requirements/test.txt.
 # Byte-code is written even where the environment says not to: pytest rewrites every test file's assertions.
 test: setup $(VENV)/.test
-	env -u PYTHONDONTWRITEBYTECODE $(if $(filter postgresql,$(DATABASE)),$(PY) .ci/postgres.py -- )$(PY) -m pytest -n $${BACKSTOP_TEST_PROCESSES:-2} --dist loadfile -p no:cacheprovider $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(if $(filter postgresql,$(DATABASE)),$(PY) .ci/postgres.py -- )$(PY) -m pytest -n $${BACKSTOP_TEST_PROCESSES:-2} --dist loadfile --no-loadscope-reorder -p no:cacheprovider $(ARGS)
 
 check: setup $(VENV)/.test $(VENV)/.check
 	$(VENV)/bin/ruff check .

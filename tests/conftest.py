@@ -29,8 +29,13 @@ setattr(TransactionTestCase, "_fixture_teardown", _flush_without_guards)
 BaseCommand.requires_system_checks = []
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the nightly tests, too long for every commit, out of every run that does not name their mark."""
+    """Leave out the nightly tests, too long for every commit, unless named by mark, and begin with the slow ones.
+
+    A slow test waits more than it computes; begun last, as pytest-django and xdist would, everybody waited for it alone.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if "nightly" in (config.option.markexpr or ""):
         return
     config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("nightly")])

@@ -33,7 +33,7 @@ BaseCommand.requires_system_checks = []
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the nightly tests, too long for every commit, unless named by mark, and begin with the slow ones.
 
-    A slow test waits more than it computes; begun last, as pytest-django and xdist would, everybody waited for it alone.
+    A slow test waits more than it computes: begun last, as pytest-django and xdist do, it is waited for alone.
     """
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if "nightly" in (config.option.markexpr or ""):

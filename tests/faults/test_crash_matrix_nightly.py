@@ -110,7 +110,8 @@ def test_frozen_past_its_lease(site: Site, book: str, after: bool) -> None:
     site.wait_for(run, SENT[book])
     os.kill(frozen, signal.SIGCONT)
     site.wait_for(run, "pass")
-    assert site.look(run)["tries"][0] == "lost"
+    # What it brings once awake may be kept beside what was found without it, as too late.
+    assert site.look(run)["tries"][0] in ("lost", "late")
     site.all_is_well(twice=book == "notify")
 
 

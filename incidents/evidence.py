@@ -21,19 +21,21 @@ INLINE_BYTES = 64 * 1024
 BLOB_BYTES = 20 * 1024 * 1024
 
 
-def store(*, incident_id: int | None, kind: str, summary: str, **fields: Any) -> Evidence:
+def store(
+    *, incident: Incident | None, kind: str, summary: str, now: datetime | None = None, **fields: Any
+) -> Evidence:
     """Keep one piece of evidence, redacted and hashed; with an incident it gets the next number `E<n>`.
 
     `fields` are columns of Evidence; texts are cut to their columns. Numbers that JSON cannot carry (NaN, infinities)
-    become None. A `result` over 64 KiB moves to a blob and leaves its keys behind.
+    become None. A `result` over 64 KiB moves to a blob and leaves its keys behind. `now` is when it is kept, where the
+    caller has read the clock under a lock.
     """
-    with transaction.atomic():
-        number = None
-        if incident_id is not None:
-            Incident.objects.filter(pk=incident_id).update(last_evidence=F("last_evidence") + 1)
-            number = Incident.objects.values_list("last_evidence", flat=True).get(pk=incident_id)
+    # All of it or nothing: what fails in here fails the caller's transaction too.
+    with transaction.atomic(savepoint=False):
+        number = _next_number(incident) if incident is not None else None
         result = plain(redact_json(fields.pop("result", None) or {}))
-        row = Evidence(incident_id=incident_id, number=number, kind=kind, created_at=clock.now())
+        incident_id = incident.pk if incident is not None else None
+        row = Evidence(incident_id=incident_id, number=number, kind=kind, created_at=now or clock.now())
         for name, value in (fields | {"summary": summary}).items():
             setattr(row, name, _kept(name, value))
         packed = canonical(result)
@@ -44,6 +46,18 @@ def store(*, incident_id: int | None, kind: str, summary: str, **fields: Any) ->
         row.sha256 = digest(row, packed)
         row.save(force_insert=True)
     return row
+
+
+def _next_number(incident: Incident) -> int:
+    """Hand out a number by an UPDATE, which locks the incident's row; `incident` is refreshed."""
+    raised = {"last_evidence": F("last_evidence") + 1}
+    # Who read the row under its lock knows the number; one that was read before is read once more.
+    if Incident.objects.filter(pk=incident.pk, last_evidence=incident.last_evidence).update(**raised):
+        incident.last_evidence += 1
+    else:
+        Incident.objects.filter(pk=incident.pk).update(**raised)
+        incident.last_evidence = Incident.objects.values_list("last_evidence", flat=True).get(pk=incident.pk)
+    return incident.last_evidence
 
 
 def _kept(name: str, value: Any) -> Any:

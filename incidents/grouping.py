@@ -234,7 +234,7 @@ def _tell_fired(endpoint: Endpoint, incident: Incident, opened: list[Turn], *, d
         parts.append("although the incident is marked as mitigated")
     text = f"{what}: {_titles(opened)} ({'; '.join(parts)})."
     proof = evidence.store(
-        incident_id=incident.pk,
+        incident=incident,
         kind="alert",
         summary=text,
         provider=endpoint.source,

@@ -37,6 +37,8 @@ KINDS = {
     "gate": "a closing condition was opened or answered",
 }
 _LIMIT = 20_000
+# What an incident knows of its newest entry.
+_HEAD = ("last_seq", "last_hash", "version")
 
 
 def record(
@@ -50,40 +52,55 @@ def record(
     evidence: Iterable[Evidence] = (),
     pinned: bool = False,
     supersedes: int | None = None,
+    now: datetime | None = None,
 ) -> TimelineEntry:
     """Append one entry, redacted and chained to the one before, in the caller's transaction.
 
     The incident row is locked by the UPDATE that hands out the number, so entries of one incident are a gapless
     sequence; `incident` is refreshed. `at` is when it happened (default now); `text` must stand alone for a reader.
+    `now` is given by a caller who has read the clock under the incident's lock.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown timeline kind {kind!r}")
     cited = {item.number: item.sha256 for item in evidence if item.number is not None}
-    with transaction.atomic():
-        Incident.objects.filter(pk=incident.pk).update(last_seq=F("last_seq") + 1, version=F("version") + 1)
-        seq, version, before = Incident.objects.values_list("last_seq", "version", "last_hash").get(pk=incident.pk)
-        now = clock.now()
-        entry = TimelineEntry(
-            incident_id=incident.pk,
-            seq=seq,
-            at=at or now,
-            recorded_at=now,
-            kind=kind,
-            actor=redact(plain(actor.label))[:120],
-            role=actor.role[:40],
-            text=redact(plain(text))[:_LIMIT],
-            data=plain(redact_json(data or {})),
-            evidence=list(cited),
-            pinned=pinned,
-            supersedes=supersedes,
-            previous_hash=before,
-        )
-        entry.hash = digest(entry, cited)
-        entry.save(force_insert=True)
-        Incident.objects.filter(pk=incident.pk).update(last_hash=entry.hash)
+    entry = TimelineEntry(
+        incident_id=incident.pk,
+        kind=kind,
+        actor=redact(plain(actor.label))[:120],
+        role=actor.role[:40],
+        text=redact(plain(text))[:_LIMIT],
+        data=plain(redact_json(data or {})),
+        evidence=list(cited),
+        pinned=pinned,
+        supersedes=supersedes,
+    )
+    # All of it or nothing: what fails in here fails the caller's transaction too.
+    with transaction.atomic(savepoint=False):
+        if not _append(entry, incident, cited, at=at, now=now or clock.now()):
+            # Somebody wrote to it since it was read.
+            fresh = Incident.objects.select_for_update().only(*_HEAD).get(pk=incident.pk)
+            for name in _HEAD:
+                setattr(incident, name, getattr(fresh, name))
+            _append(entry, incident, cited, at=at, now=clock.now())
         bump(incident.team_id)
-    incident.last_seq, incident.version, incident.last_hash = seq, version, entry.hash
     return entry
+
+
+def _append(
+    entry: TimelineEntry, incident: Incident, cited: Mapping[int, str], *, at: datetime | None, now: datetime
+) -> bool:
+    """Chain the entry to the newest one that `incident` knows; False, with nothing written, where there is a newer."""
+    entry.seq, entry.previous_hash = incident.last_seq + 1, incident.last_hash
+    entry.at, entry.recorded_at = at or now, now
+    entry.hash = digest(entry, cited)
+    head = {"last_seq": entry.seq, "last_hash": entry.hash, "version": incident.version + 1}
+    as_read = {name: getattr(incident, name) for name in _HEAD}
+    if not Incident.objects.filter(pk=incident.pk, **as_read).update(**head):
+        return False
+    entry.save(force_insert=True)
+    for name, value in head.items():
+        setattr(incident, name, value)
+    return True
 
 
 def digest(entry: TimelineEntry, cited: Mapping[int, str]) -> str:

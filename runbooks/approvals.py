@@ -65,7 +65,7 @@ def ask(
     transitions.event(run, "S4", now=now, state="blocked approval", step=step, text=sentence)
     fact = f" New: {new_fact}." if new_fact else ""
     row = evidence.store(
-        incident_id=run.incident_id,
+        incident=run.incident,
         kind="approval",
         summary=f"Proposed: {sentence}{fact}",
         run_id=run.pk,

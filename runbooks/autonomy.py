@@ -138,7 +138,7 @@ def history(service: Service, limit: int = 10) -> list[Evidence]:
 def _record(service: Service, *, was: str, actor: Actor, why: str) -> None:
     text = f"{actor.label} set {service.slug} from {was} to {service.autonomy}: {why}"
     evidence.store(
-        incident_id=None,
+        incident=None,
         kind=_KIND,
         summary=text,
         source=f"service:{service.slug}",

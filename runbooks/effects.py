@@ -410,7 +410,7 @@ def _settle(run: Run, step: StepRun, definition: Definition, *, verdict: str, re
         if fresh.fence != step.fence:
             return
         row = evidence.store(
-            incident_id=locked.incident_id,
+            incident=locked.incident,
             kind="effect",
             summary=summary,
             run_id=locked.pk,

@@ -14,7 +14,7 @@ def keep(run: Run, step: StepRun, finding: Finding, judgement: Judgement, kind: 
     """Store a finding as evidence of the run's incident; what a dry run finds is the run's own."""
     check = CHECKS.get(step.provider) if step.provider in CHECKS else None
     return evidence.store(
-        incident_id=None if run.is_plan else run.incident_id,
+        incident=None if run.is_plan else run.incident,
         kind=kind,
         summary=finding.summary,
         run_id=run.pk,

@@ -81,7 +81,7 @@ def settle_known(run: Run, step: StepRun, effect: Effect, now: datetime, result:
     """Settle a step whose effect is known to have happened or to have been refused."""
     verdict = "pass" if effect.state == "confirmed" else "fail"
     row = evidence.store(
-        incident_id=run.incident_id,
+        incident=run.incident,
         kind="effect",
         summary=effect.summary,
         run_id=run.pk,

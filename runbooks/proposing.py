@@ -97,7 +97,7 @@ def _go_alone(run: Run, step: StepRun, definition: Definition, preview: Preview,
 def _kept(run: Run, step: StepRun, definition: Definition, preview: Preview, word: str) -> Evidence:
     """What it would change, as it was read: evidence like that of a request for approval."""
     return evidence.store(
-        incident_id=run.incident_id,
+        incident=run.incident,
         kind="approval",
         summary=f"{word}: {preview.sentence}",
         run_id=run.pk,

@@ -124,7 +124,7 @@ def _kept(run: Run, check: StepRun, step: StepRun, was: str, found: Finding | Ch
         rules = reading.step_of(run, check).rules
         judgement = judge(found, rules, reading.names(run, list(run.steps.all()), now), now)
     row = evidence.store(
-        incident_id=run.incident_id,
+        incident=run.incident,
         kind=KIND,
         summary=found.summary,
         run_id=run.pk,

@@ -322,7 +322,7 @@ def _answer_manual(
 
 def _answer_evidence(run: Run, step: StepRun, summary: str, verdict: str, result: dict[str, Any]) -> Evidence:
     return evidence.store(
-        incident_id=run.incident_id,
+        incident=run.incident,
         kind="answer",
         summary=f"{step.name} {summary}",
         run_id=run.pk,
@@ -344,7 +344,7 @@ def _answer_ask(run: Run, step: StepRun, decision: str, verdict: str, actor: Act
             raise Invalid("An override needs a note.", fix="Say in one sentence how you know.")
         text = f"{actor.label} counts {step.name} as «{WORDS[verdict]}» instead of «{WORDS[proposed]}»: {note.strip()}"
         row = evidence.store(
-            incident_id=run.incident_id, kind="override", summary=text, run_id=run.pk, step=step.step, verdict=verdict
+            incident=run.incident, kind="override", summary=text, run_id=run.pk, step=step.step, verdict=verdict
         )
         transitions.note(
             run,

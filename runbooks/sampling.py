@@ -133,7 +133,7 @@ def give_up(run: Run, found: Watching, *, reason: str, text: str, now: datetime)
     """S10: a sample whose tries are used up, lost or too late is an error sample, never a settled step."""
     step = found.step
     row = evidence.store(
-        incident_id=run.incident_id,
+        incident=run.incident,
         kind="sample",
         summary=text,
         run_id=run.pk,
@@ -209,7 +209,7 @@ def _settle(run: Run, found: Watching, step: StepRun, end: Judgement, last: Evid
     names = reading.names(run, list(run.steps.all()), now)
     points = [[sample.due_at.timestamp(), sample.value] for sample in samples if _is_number(sample.value)]
     row = evidence.store(
-        incident_id=run.incident_id,
+        incident=run.incident,
         kind="check",
         summary=watching.sentence(found.watch, told, end, last.summary),
         run_id=run.pk,

@@ -37,7 +37,7 @@ def make_check(
 ) -> Evidence:
     """Evidence of a check, with the timeline entry that a run writes of it."""
     defaults: dict[str, Any] = {"provider": "metric.query", "step": f"step_{next(_numbers)}", "query": "up"}
-    row = evidence.store(incident_id=incident.pk, kind="check", summary=summary, verdict=verdict, **(defaults | fields))
+    row = evidence.store(incident=incident, kind="check", summary=summary, verdict=verdict, **(defaults | fields))
     word = WORDS[row.verdict]
     text = f"What does {row.step} say? {word}: {summary}"
     data = {"step": row.step, "verdict": row.verdict, "phase": phase}

@@ -104,7 +104,7 @@ def make_world(slug: str = f"{MARK}-team", *, mark: str = MARK) -> World:
     incident = make_incident(team, service, title=f"{mark} incident")
     timeline.record(incident, kind="note", actor=person(member), text=f"{mark} note")
     points = [[now.timestamp() - 60, 0.9], [now.timestamp(), 0.8]]
-    store(incident_id=incident.pk, kind="check", summary=f"{mark} evidence", result={"series": {"value": points}})
+    store(incident=incident, kind="check", summary=f"{mark} evidence", result={"series": {"value": points}})
     signal = make_signal(service, "accuracy", f"{mark}_query", connection=connection)
     for key in ("", incident.key):
         make_picture(signal, key=key)

@@ -52,7 +52,7 @@ def test_unknown_says_who_was_asked(incident: Incident, team: Team) -> None:
 
 
 def test_a_check_fills_in_what_it_measured_until_a_person_says_otherwise(incident: Incident, team: Team) -> None:
-    fields: dict[str, Any] = {"incident_id": incident.pk, "kind": "check", "verdict": "fail", "summary": "Worse."}
+    fields: dict[str, Any] = {"incident": incident, "kind": "check", "verdict": "fail", "summary": "Worse."}
     store(provider="eval.compare", result={"regressed": ["language=de"]}, **fields)
     store(provider="metric.compare", params={"signal": "error_rate"}, unit="ratio", result={"now": 0.125}, **fields)
     store(
@@ -71,7 +71,7 @@ def test_a_check_fills_in_what_it_measured_until_a_person_says_otherwise(inciden
 
 
 def test_what_was_not_a_problem_is_no_impact(incident: Incident) -> None:
-    store(incident_id=incident.pk, kind="check", verdict="pass", provider="metric.compare", summary="Fine.",
+    store(incident=incident, kind="check", verdict="pass", provider="metric.compare", summary="Fine.",
           params={"signal": "error_rate"}, unit="ratio", result={"now": 0.01})  # fmt: skip
     assert shown(incident)["traffic"] == ("unknown", "unknown")
     assert impact.measured(Evidence.objects.all()) == {}

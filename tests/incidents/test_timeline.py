@@ -88,7 +88,7 @@ def test_it_is_whole_after_everything(story: Story) -> None:
 def test_it_stays_whole_whatever_is_written(team: Team) -> None:
     incident = make_incident(team)
     row = evidence.store(
-        incident_id=incident.pk,
+        incident=incident,
         kind="check",
         summary=HARD["text"],
         value=HARD["floats"],
@@ -100,9 +100,23 @@ def test_it_stays_whole_whatever_is_written(team: Team) -> None:
         observed_at=datetime(2026, 11, 21, 5, tzinfo=timezone(timedelta(hours=2))),
     )
     timeline.record(incident, kind="check", actor=ENGINE, text=str(HARD["text"]), data=HARD, evidence=[row])
-    big = evidence.store(incident_id=incident.pk, kind="check", summary="Big.", result={"rows": ["x" * 100] * 2000})
+    big = evidence.store(incident=incident, kind="check", summary="Big.", result={"rows": ["x" * 100] * 2000})
     timeline.record(incident, kind="check", actor=ENGINE, text="Big.", evidence=[big])
     assert big.blob_sha256
+    assert whole(incident) == []
+
+
+def test_it_stays_whole_when_rows_that_were_read_long_ago_take_turns(team: Team) -> None:
+    incident = make_incident(team)
+    others = [Incident.objects.get(pk=incident.pk) for _ in range(2)]
+    for number, row in enumerate([incident, *others, incident, *reversed(others)]):
+        kept = evidence.store(incident=row, kind="check", summary=f"Seen {number}.")
+        entry = timeline.record(row, kind="check", actor=ENGINE, text=f"Told {number}.", evidence=[kept])
+        assert kept.number == row.last_evidence == number + 1
+        assert (row.last_seq, row.last_hash, row.version) == Incident.objects.values_list(
+            "last_seq", "last_hash", "version"
+        ).get(pk=incident.pk)
+        assert entry.hash == row.last_hash
     assert whole(incident) == []
 
 
@@ -200,7 +214,7 @@ def test_it_keeps_secrets_out(team: Team) -> None:
     incident = make_incident(team)
     secret = "sk-abcdefghijklmnopqrstuvwx"
     row = evidence.store(
-        incident_id=incident.pk,
+        incident=incident,
         kind="check",
         summary=f"key {secret}",
         query=f"http://a.test/?api_key={secret}",

@@ -43,7 +43,7 @@ def nasty_shelf(django_db_setup: None, django_db_blocker: Any, tmp_path_factory:
         actor = person(pages.world.member)
         for number in range(len(SCRIPTS) + 4):
             lifecycle.add_note(pages.live, text=nasty(3000, number), actor=actor)
-            store(incident_id=pages.live.pk, kind="check", summary=nasty(900, number), verdict="fail", query="x" * 3000)
+            store(incident=pages.live, kind="check", summary=nasty(900, number), verdict="fail", query="x" * 3000)
         labels = {f"label_{number}_{'y' * 90}": nasty(1000, number) for number in range(128)}
         Alert.objects.filter(pk=pages.world.alert.pk).update(labels=labels, incident=pages.live)
         assert spoil() > 50

@@ -42,7 +42,7 @@ def fill(pages: Pages, *, events: int, things: int) -> None:
     """So many more entries on the timeline, and so many more of all that an incident has."""
     incident, actor = pages.live, person(pages.world.member)
     for number in range(events):
-        cited = [store(incident_id=incident.pk, kind="check", summary=f"seen {number}", verdict="fail")]
+        cited = [store(incident=incident, kind="check", summary=f"seen {number}", verdict="fail")]
         kind = KINDS[number % len(KINDS)]
         timeline.record(incident, kind=kind, actor=actor, text=f"event {number}", evidence=cited)
     for number in range(things):

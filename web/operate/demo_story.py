@@ -135,7 +135,7 @@ def _checks(incident: Incident, told: _Clock) -> None:
 def _check(incident: Incident, told: _Clock, question: str, *, phase: str = "measure", **fields: Any) -> Evidence:
     now = told.forward(0.5)
     row = evidence.store(
-        incident_id=incident.pk,
+        incident=incident,
         kind="check",
         step="demo",
         observed_at=now,

@@ -68,7 +68,7 @@ def diagnosed(incident: Incident, top: str, *, checked: str = "pass") -> Run:
     run = runs.start(book, given={}, actor=ENGINE, team=incident.team, incident=incident).run
     assert run is not None
     proof = store(
-        incident_id=incident.pk, kind="check", verdict="fail", summary="Accuracy fell from 0.91 to 0.78.",
+        incident=incident, kind="check", verdict="fail", summary="Accuracy fell from 0.91 to 0.78.",
         provider="metric.compare", params={"signal": "accuracy"}, result={"now": 0.78, "before": 0.91},
     )  # fmt: skip
     run.steps.all().delete()
@@ -294,7 +294,7 @@ def grown(world: World, entries: int) -> None:
     kinds = list(timeline.KINDS)
     for nth in range(entries):
         proof = store(
-            incident_id=world.incident.pk, kind="check", verdict="fail", summary="x", provider="metric.compare",
+            incident=world.incident, kind="check", verdict="fail", summary="x", provider="metric.compare",
             params={"signal": "error_rate"}, result={"now": 0.2, "before": 0.1},
         )  # fmt: skip
         timeline.record(

@@ -429,6 +429,6 @@ def _settle(run: Run, step: StepRun, definition: Definition, *, verdict: str, re
             reason=reason,
             summary=summary,
             now=now,
-            evidence_id=row.pk,
+            evidence=row,
         )
         engine.move_on(locked, now=now)

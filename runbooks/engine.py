@@ -42,21 +42,35 @@ def advance(run_id: int) -> None:
         move_on(run, now=clock.now())
 
 
-def move_on(run: Run, *, now: datetime) -> None:
-    """The same for a run that the caller has locked."""
+def move_on(run: Run, *, now: datetime, steps: list[StepRun] | None = None) -> None:
+    """The same for a run that the caller has locked; `steps` are its rows, if they were read under that lock."""
     # Each round opens steps or ends a phase; 200 steps in 5 phases bound the rounds.
     for _ in range(500):
-        steps = list(run.steps.all())
+        if steps is None:
+            steps = list(run.steps.all())
         planned = picture.of(run, steps)
         rows = {(row.step, row.item): row for row in steps}
         changed = False
         for move in planning.plan(planned):
+            if _adds_rows(move, run):
+                steps = None
             changed |= _make(move, run, rows, now=now)
             if (run.state, run.phase) != (planned.state, planned.phase):
                 # The rest was planned for what is no more.
                 break
         if not changed:
             return
+
+
+def _adds_rows(move: planning.Move, run: Run) -> bool:
+    """Whether rows must be read again after it. All else changes rows at hand, and nobody else does under the lock."""
+    match move:
+        case planning.Open(step=step):
+            return reading.definition_of(run.revision, step.id).foreach is not None
+        case planning.Conclude():
+            return True
+        case _:
+            return False
 
 
 def _make(move: planning.Move, run: Run, rows: Rows, *, now: datetime) -> bool:
@@ -86,6 +100,7 @@ def _make(move: planning.Move, run: Run, rows: Rows, *, now: datetime) -> bool:
                 reason=reason,
                 summary=summary,
                 now=now,
+                steps=list(rows.values()),
             )
         case _:
             return stopping.make(move, run, rows, now=now)
@@ -116,7 +131,7 @@ def _open(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -> bo
     at_once = opening.open_step(run, step, steps, now=now)
     if at_once is not None:
         transition = "S1" if at_once.verdict == "skipped" else "S2"
-        settle(run, step, was=("pending",), now=now, transition=transition, **at_once.__dict__)
+        settle(run, step, was=("pending",), now=now, transition=transition, steps=steps, **at_once.__dict__)
     elif step.state == "blocked" and step.blocked_on == "child":
         child = children.child_of(step)
         assert child is not None, "it was started just now"
@@ -130,7 +145,7 @@ def _take_result(run: Run, step: StepRun, planned: planning.StepState, rows: Row
     assert child is not None, "the picture was made of it"
     if run.state == "stopping" and child.state != "finished":
         return stopping.make(planning.Cancel(step=planned), run, rows, now=now)
-    return settle(run, step, was=("blocked",), now=now, **children.come_to(child))
+    return settle(run, step, was=("blocked",), now=now, steps=list(rows.values()), **children.come_to(child))
 
 
 def _cancel_child(step: StepRun, *, now: datetime) -> bool:
@@ -156,11 +171,11 @@ def _end_phase(run: Run, verdict: str, following: str, *, now: datetime) -> None
         stopping.begin(run, reason="", now=now)
 
 
-def after_settle(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -> None:
+def _after_settle(run: Run, step: StepRun, steps: list[StepRun] | None, *, now: datetime) -> None:
     """What a verdict does: the diagnosis is ranked anew, and the step's policy says whether the run goes on."""
     locks.release(step)
     if any(step.step in cause.evidence for cause in reading.spec_of(run).causes):
-        rank_again(run, steps, after=step.step, now=now)
+        rank_again(run, list(run.steps.all()) if steps is None else steps, after=step.step, now=now)
     definition = reading.step_of(run, step)
     policy = definition.policy(step.verdict)
     if policy == "stop":
@@ -179,12 +194,18 @@ def settle(
     summary: str = "",
     actor: Actor = ENGINE,
     asked: bool = False,
+    evidence: Evidence | None = None,
+    steps: list[StepRun] | None = None,
     **values: Any,
 ) -> bool:
     """Give a step its verdict, unless its policy is to ask a person first (S16); False when it was not ours any more.
 
-    `asked` is set when a person has answered, so that the same question is not put again.
+    `asked` is set when a person has answered, so that the same question is not put again. `evidence` is what the
+    verdict rests on, where it was stored just now; `steps` are the run's rows, this one among them, if they were read
+    under the run's lock.
     """
+    if evidence is not None:
+        values["evidence_id"] = evidence.pk
     definition = reading.step_of(run, step)
     asks = verdict in ("fail", "inconclusive", "error") and definition.policy(verdict) == "ask"
     # A run that is ending asks nobody any more, and a dry run never does.
@@ -207,8 +228,8 @@ def settle(
     if not moved:
         return False
     transitions.event(run, transition, now=now, state=f"settled {verdict}", step=step, actor=actor, text=reason)
-    tell_timeline(run, step, definition, actor=actor)
-    after_settle(run, step, list(run.steps.all()), now=now)
+    _tell_timeline(run, step, definition, evidence, actor=actor, now=now)
+    _after_settle(run, step, steps, now=now)
     return True
 
 
@@ -233,24 +254,28 @@ def after_lost_worker(run: Run, step: StepRun, *, again: str | None, now: dateti
         )
 
 
-def tell_timeline(run: Run, step: StepRun, definition: Definition, *, actor: Actor) -> None:
+def _tell_timeline(
+    run: Run, step: StepRun, definition: Definition, evidence: Evidence | None, *, actor: Actor, now: datetime
+) -> None:
     """A settled step on the incident's timeline: every one, and as a key moment when its `pin` says so.
 
     `on_problem` means fail, inconclusive or error. An action that was applied is told by its effect.
     """
-    if step.kind == "action" and step.verdict == "pass":
+    if run.incident_id is None or (step.kind == "action" and step.verdict == "pass"):
         return
     problem = step.verdict in ("fail", "inconclusive", "error")
-    row = Evidence.objects.filter(pk=step.evidence_id).first() if step.evidence_id else None
+    if evidence is None and step.evidence_id:
+        evidence = Evidence.objects.filter(pk=step.evidence_id).first()
     words = verdicts.WORDS if step.kind == "check" else verdicts.ACT_WORDS
     transitions.note(
         run,
         kind="answer" if step.kind == "manual" else "check",
         text=f"{step.name} {words[step.verdict]}: {step.summary or step.reason}".strip(),
         actor=actor,
-        evidence=row,
+        evidence=evidence,
         pinned=definition.pin == "always" or (definition.pin == "on_problem" and problem),
         data={"step": step.step, "verdict": step.verdict, "reason": step.reason, "phase": step.phase},
+        now=now,
     )
 
 
@@ -280,6 +305,8 @@ def freeze_diagnosis(run: Run, *, now: datetime) -> None:
         rank_again(run, list(run.steps.all()), after="", now=now)
     run.diagnosis_frozen = True
     Run.objects.filter(pk=run.pk).update(diagnosis_frozen=True)
+    if run.incident is None:
+        return
     ranked = run.diagnosis["ranked"]
     if run.diagnosis["top"] != "unknown":
         best = ranked[0]
@@ -290,8 +317,6 @@ def freeze_diagnosis(run: Run, *, now: datetime) -> None:
         text = f"No cause reached {diagnosis.CONFIDENCE:.0%} with enough evidence. Best three: {names}."
     numbers = {line["evidence"] for row in ranked[:1] for line in row["lines"]}
     rows = [row for row in Evidence.objects.filter(run_id=run.pk) if row.key in numbers]
-    if run.incident is None:
-        return
     from_rows = rows[0] if len(rows) == 1 else None
     transitions.note(
         run,

@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Value
-from django.db.models.functions import Coalesce
 
 from catalog import permissions
 from catalog.actors import Actor
@@ -101,8 +99,8 @@ def _one(step_run_id: int, worker: str) -> int | None:
     finally:
         leases.drop(held)
     crashpoint("K5")
-    ready = StepRun.objects.filter(run=run, state="ready", queue=step.queue).order_by("position", "item").first()
-    return ready.pk if ready else None
+    ready = StepRun.objects.filter(run=run, state="ready", queue=step.queue).order_by("position", "item")
+    return ready.values_list("pk", flat=True).first()
 
 
 def _act(run: Run, step: StepRun, definition: Definition, held: leases.Held) -> None:
@@ -132,32 +130,29 @@ def _tell_who_ask(run: Run, step: StepRun) -> None:
 def claim(step_run_id: int, worker: str) -> tuple[Run, StepRun, Definition] | None:
     """S8: one UPDATE decides who works on it; None when it is not ready (a repeated message is a no-op)."""
     with transaction.atomic():
-        row = StepRun.objects.filter(pk=step_run_id, state="ready").values("run_id", "provider", "step", "kind").first()
-        if row is None or not knows(row["provider"]):
-            # Not ours to do: another worker, of a newer release, may know this check or action (case 22).
-            return None
-        run = (
-            Run.objects.select_for_update(of=("self",))
-            .select_related("incident", "revision", "runbook", "service", "team")
-            .get(pk=row["run_id"])
-        )
-        if run.state not in ("active", "stopping"):
-            return None
-        definition = reading.definition_of(run.revision, row["step"])
-        if row["kind"] == "action":
-            damage.require_none(run)
-        now = clock.now()
-        changed = StepRun.objects.filter(pk=step_run_id, state="ready").update(
-            state="leased",
-            fence=F("fence") + 1,
-            attempts=F("attempts") + 1,
-            lease_until=now + leases.until(),
-            worker=worker,
-            t0=Coalesce("t0", Value(now)),
-        )
-        if not changed:
+        run = transitions.lock_to_claim(step_run_id)
+        if run is None or run.state not in ("active", "stopping"):
             return None
         step = StepRun.objects.get(pk=step_run_id)
+        if not knows(step.provider):
+            # Not ours to do: another worker, of a newer release, may know this check or action (case 22).
+            return None
+        definition = reading.step_of(run, step)
+        if step.kind == "action":
+            damage.require_none(run)
+        now = clock.now()
+        claimed = transitions.move(
+            step,
+            was=("ready",),
+            state="leased",
+            fence=step.fence + 1,
+            attempts=step.attempts + 1,
+            lease_until=now + leases.until(),
+            worker=worker,
+            t0=step.t0 or now,
+        )
+        if not claimed:
+            return None
         Attempt.objects.create(step_run=step, number=step.attempts, fence=step.fence, worker=worker, started_at=now)
         transitions.event(run, "S8", now=now, state="leased", step=step, text=f"attempt {step.attempts}")
         watched = sampling.of(run, step, definition)
@@ -225,7 +220,7 @@ def _found(
         if finding.observed_at is not None and finding.observed_at > now:
             ahead = round((finding.observed_at - now).total_seconds())
             finding = replace(finding, result={**finding.result, "clock_skew": ahead})
-        row = keep(locked, step, finding, judgement, kind="sample" if watched else "check")
+        row = keep(locked, step, finding, judgement, now=now, kind="sample" if watched else "check")
         # Read under the run's lock, so nobody changes it before this is committed.
         fresh = next(one for one in steps if one.pk == step.pk)
         if (fresh.state, fresh.fence) != ("leased", step.fence):
@@ -247,9 +242,10 @@ def _found(
             result=_small(finding.result),
             samples=finding.samples,
             observed_at=finding.observed_at,
-            evidence_id=row.pk,
+            evidence=row,
+            steps=steps,
         )
-        engine.move_on(locked, now=now)
+        engine.move_on(locked, now=now, steps=steps)
 
 
 def _judgement(finding: Finding, definition: Definition, names: dict[str, Any], now: datetime) -> Judgement:
@@ -297,7 +293,8 @@ def failed(
             sampling.give_up(locked, watched, reason=error.reason, text=sentence, now=now)
             return
         finding = Finding(value=None, summary=sentence, reason=error.reason)
-        row = keep(locked, fresh, finding, Judgement("error", error.reason, f"after {fresh.attempts} attempts"))
+        judgement = Judgement("error", error.reason, f"after {fresh.attempts} attempts")
+        row = keep(locked, fresh, finding, judgement, now=now)
         engine.settle(
             locked,
             fresh,
@@ -306,7 +303,7 @@ def failed(
             reason=error.reason,
             summary=row.summary,
             now=now,
-            evidence_id=row.pk,
+            evidence=row,
         )
         engine.move_on(locked, now=now)
 

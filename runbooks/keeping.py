@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from incidents import evidence
 from incidents.models import Evidence
 from runbooks.checks import CHECKS
@@ -10,12 +12,15 @@ from runbooks.models import Run, StepRun
 from runbooks.verdicts import Judgement
 
 
-def keep(run: Run, step: StepRun, finding: Finding, judgement: Judgement, kind: str = "check") -> Evidence:
+def keep(
+    run: Run, step: StepRun, finding: Finding, judgement: Judgement, *, now: datetime, kind: str = "check"
+) -> Evidence:
     """Store a finding as evidence of the run's incident; what a dry run finds is the run's own."""
     check = CHECKS.get(step.provider) if step.provider in CHECKS else None
     return evidence.store(
         incident=None if run.is_plan else run.incident,
         kind=kind,
+        now=now,
         summary=finding.summary,
         run_id=run.pk,
         step=step.step,

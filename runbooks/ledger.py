@@ -119,7 +119,7 @@ def settle_known(run: Run, step: StepRun, effect: Effect, now: datetime, result:
         reason="" if verdict == "pass" else "refused",
         summary=effect.summary,
         now=now,
-        evidence_id=row.pk,
+        evidence=row,
         value=effect.after,
         result=row.result,
     )

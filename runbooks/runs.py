@@ -316,7 +316,7 @@ def _answer_manual(
         actor=actor,
         asked=True,
         result=result,
-        evidence_id=row.pk,
+        evidence=row,
     )
 
 

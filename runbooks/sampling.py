@@ -249,7 +249,7 @@ def _settle(run: Run, found: Watching, step: StepRun, end: Judgement, last: Evid
         result=result,
         samples=row.samples,
         observed_at=row.observed_at,
-        evidence_id=row.pk,
+        evidence=row,
     )
     engine.move_on(run, now=now)
 

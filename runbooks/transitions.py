@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from catalog.actors import ENGINE, Actor
 from common import background, live
@@ -32,11 +32,23 @@ def lock_again(run: Run) -> Run:
     return _lock(run.pk, run.incident_id)
 
 
+def lock_to_claim(step_run_id: int) -> Run | None:
+    """The run of a step that is ready, itself locked and not its incident; None, at once, for a step that is not."""
+    return _rows().select_related("incident").filter(steps__pk=step_run_id, steps__state="ready").first()
+
+
 def _lock(run_id: int, incident_id: int | None) -> Run:
-    if incident_id is not None:
-        Incident.objects.select_for_update().get(pk=incident_id)
-    rows = Run.objects.select_related("incident", "revision", "runbook", "service", "team")
-    return rows.select_for_update(of=("self",)).get(pk=run_id)
+    incident = Incident.objects.select_for_update().get(pk=incident_id) if incident_id is not None else None
+    run = _rows().get(pk=run_id)
+    # As it was read under its lock, so that whoever writes to it need not read it again.
+    run.incident = incident
+    return run
+
+
+def _rows() -> QuerySet[Run]:
+    # The text of a revision may have 256 KiB, and was read when its book was (reading.book_of).
+    rows = Run.objects.select_related("revision", "runbook", "service", "team")
+    return rows.defer("revision__text", "revision__parsed").select_for_update(of=("self",))
 
 
 def event(
@@ -122,6 +134,7 @@ def note(
     pinned: bool = False,
     data: dict[str, Any] | None = None,
     at: datetime | None = None,
+    now: datetime | None = None,
 ) -> None:
     """Write to the incident's timeline, if the run belongs to one; every entry names the run.
 
@@ -139,6 +152,7 @@ def note(
         actor=actor,
         text=text,
         at=at,
+        now=now,
         evidence=[evidence] if evidence else [],
         pinned=pinned,
         data={"run": str(run.uuid), "runbook": run.runbook.slug} | (data or {}),

@@ -13,7 +13,8 @@ from runbooks.steps import RunbookStep, Step
 
 # A runbook, one that it runs, and one that this one runs.
 MOST_DEEP = 3
-Others = Mapping[str, RunbookSpec]
+# None for one that is there and cannot be read: what it takes and runs nobody can tell.
+Others = Mapping[str, RunbookSpec | None]
 Fault = tuple[Path, str, str, str]
 
 
@@ -21,24 +22,24 @@ def child_findings(
     document: Document, spec: RunbookSpec, steps: list[tuple[Path, Step]], others: Others
 ) -> list[Finding]:
     """Findings about every step of kind `runbook`; `others` are the runbooks that there are beside this one."""
-    known = {**others, spec.id: spec}
     return [
         Finding(document.file, *document.position(path), code, "error", message, fix)
         for at, step in steps
         if isinstance(step, RunbookStep) and step.runbook != spec.id
-        for path, code, message, fix in _faults(at, step, spec, known)
+        for path, code, message, fix in _faults(at, step, spec, others)
     ]
 
 
-def way_of(name: str, chain: tuple[str, ...], known: Others) -> tuple[tuple[str, ...], str]:
+def way_of(name: str, chain: tuple[str, ...], others: Others) -> tuple[tuple[str, ...], str]:
     """The chain that leads too deep or in a circle, and which of both; empty where neither does."""
     way = (*chain, name)
     if name in chain:
         return way, "circle"
     if len(way) > MOST_DEEP:
         return way, "deep"
-    for further in sorted(runs(known[name])) if name in known else ():
-        found = way_of(further, way, known)
+    other = others.get(name)
+    for further in sorted(runs(other)) if other else ():
+        found = way_of(further, way, others)
         if found[0]:
             return found
     return (), ""
@@ -49,13 +50,20 @@ def runs(spec: RunbookSpec) -> set[str]:
     return {step.runbook for _, step in spec.steps() if isinstance(step, RunbookStep)}
 
 
-def _faults(path: Path, step: RunbookStep, spec: RunbookSpec, known: Others) -> Iterator[Fault]:
+def _faults(path: Path, step: RunbookStep, spec: RunbookSpec, others: Others) -> Iterator[Fault]:
     at = (*path, "runbook")
-    other = known.get(step.runbook)
-    if other is None:
-        yield at, "RB053", f"There is no runbook `{step.runbook}`.", nearest(step.runbook, sorted(known))
+    if step.runbook not in others:
+        yield (
+            at,
+            "RB053",
+            f"There is no runbook `{step.runbook}`.",
+            nearest(step.runbook, sorted({*others} - {spec.id})),
+        )
         return
-    way, how = way_of(step.runbook, (spec.id,), known)
+    other = others[step.runbook]
+    if other is None:
+        return
+    way, how = way_of(step.runbook, (spec.id,), others)
     if how == "circle":
         yield at, "RB053", f"Runbooks run each other in a circle: {' → '.join(way)}.", "Take one of these steps out."
     elif how:

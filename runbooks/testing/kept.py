@@ -14,7 +14,7 @@ from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Invalid
 from common.yaml import FileFaults, Finding
-from runbooks import library, reading
+from runbooks import files, library, reading
 from runbooks.models import Revision, Runbook, RunbookTests
 from runbooks.testing import apart, cases, report
 
@@ -32,7 +32,7 @@ def text_of(runbook: Runbook) -> str:
         row = of(runbook)
         return row.text if row else ""
     path = library.FOLDER / "tests" / f"{runbook.slug}{report.ENDING}"
-    return report.text_of(path) if path.is_file() else ""
+    return files.text_of(path) if path.is_file() else ""
 
 
 def beginning(runbook: Runbook) -> str:

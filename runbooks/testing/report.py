@@ -13,6 +13,7 @@ from typing import Any
 from common import yaml
 from common.yaml import Document, FileFaults, Finding
 from runbooks import library, schema
+from runbooks.files import text_of
 from runbooks.schema import RunbookFaults, RunbookSpec
 from runbooks.testing import cases, coverage
 from runbooks.testing.cases import Tests
@@ -138,27 +139,6 @@ def _survivors(
 ) -> list[Finding]:
     moved = [(shift, concerned(shift, played)) for shift in shifts(spec, book.data)]
     return [shift.finding(book, text) for shift in stage.survivors(book.data, tests, document, moved)]
-
-
-def text_of(path: Path) -> str:
-    """The text of a file. Raises FileFaults, also when it cannot be opened."""
-    try:
-        with path.open("rb") as file:
-            return yaml.decode(file.read(yaml.MAX_BYTES + 1), file=str(path))
-    except OSError as error:
-        raise FileFaults(
-            [
-                Finding(
-                    str(path),
-                    1,
-                    1,
-                    "RB070",
-                    "error",
-                    f"The file cannot be read: {error.strerror}.",
-                    "Let this user read it.",
-                )
-            ]
-        ) from None
 
 
 @contextmanager

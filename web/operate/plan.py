@@ -10,9 +10,8 @@ from catalog.actors import ENGINE, Actor
 from catalog.models import Service, Team
 from common.errors import Invalid, NotFound
 from incidents.models import Incident
-from runbooks import execution, revisions, runs, ticker
+from runbooks import execution, files, revisions, runs, ticker
 from runbooks.models import Revision, Run, Runbook, StepRun
-from runbooks.testing import report
 
 COMMAND = Actor("manage.py runbook plan", "operator")
 
@@ -53,7 +52,7 @@ def _runbook(given: str, team: Team) -> Runbook:
         return found
     # A text that is not kept yet becomes a revision that nobody published: the run must say of which text it was.
     note = "kept for a dry run"
-    revision = revisions.save(None, text=report.text_of(path), actor=ENGINE, team=team, note=note, source="editor")
+    revision = revisions.save(None, text=files.text_of(path), actor=ENGINE, team=team, note=note, source="editor")
     runbook = Runbook.objects.get(pk=revision.runbook_id)
     runbook.current = Revision.objects.get(pk=revision.pk)
     return runbook

@@ -20,7 +20,7 @@ from django.db import DatabaseError
 from common import clock
 from common.errors import DomainError
 from common.yaml import FileFaults, Finding
-from runbooks import compare, exercised, library, schema
+from runbooks import compare, exercised, files, library, schema
 from runbooks.models import Revision, Runbook
 from runbooks.testing import cases, report
 from runbooks.testing.report import Report
@@ -80,7 +80,7 @@ class Command(BaseCommand):
 
     def _lint(self, *, paths: list[str], as_json: bool, **options: Any) -> None:
         chosen = self._chosen(paths, library.files)
-        findings = [finding for path in chosen for finding in _findings(path)]
+        findings = [finding for path in chosen for finding in _findings(path, given=chosen)]
         findings += [finding for path in chosen for finding in _not_exercised(path)]
         if as_json:
             self._print({}, findings)
@@ -155,7 +155,7 @@ class Command(BaseCommand):
         """The text of a file, or of a revision in the database."""
         if Path(given).is_file():
             try:
-                return report.text_of(Path(given))
+                return files.text_of(Path(given))
             except FileFaults as faults:
                 self._usage(str(faults))
         slug, _, number = given.partition("@")
@@ -183,11 +183,11 @@ class Command(BaseCommand):
             said += f", {one.coverage['taken']} of {one.coverage['branches']} branches taken"
         self.stdout.write(f"{one.file}: {said}, in {one.seconds:.2f} s.")
 
-    def _chosen(self, paths: list[str], files: Callable[[Path], list[Path]]) -> list[Path]:
+    def _chosen(self, paths: list[str], inside: Callable[[Path], list[Path]]) -> list[Path]:
         chosen: list[Path] = []
         for given in [Path(path) for path in paths] or [library.FOLDER]:
             if given.is_dir():
-                chosen += files(given)
+                chosen += inside(given)
             elif given.is_file():
                 chosen.append(given)
             else:
@@ -202,12 +202,12 @@ class Command(BaseCommand):
         sys.exit(USAGE)
 
 
-def _findings(path: Path) -> list[Finding]:
+def _findings(path: Path, *, given: list[Path]) -> list[Finding]:
     try:
-        text = report.text_of(path)
+        text = files.text_of(path)
     except FileFaults as faults:
         return faults.findings
-    return schema.check(text, file=str(path))
+    return schema.check(text, file=str(path), others=files.beside(path, given))
 
 
 def _not_exercised(path: Path) -> list[Finding]:

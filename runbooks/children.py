@@ -26,6 +26,8 @@ from runbooks.steps import HARMLESS
 
 # How often a parent looks at its child although no hint came.
 LOOK_AT_FIRST, LOOK_AT_MOST = timedelta(seconds=5), timedelta(seconds=60)
+# The reason of a step whose run was cut off; set when that is begun, so that the end of the run cannot hide it.
+CUT_OFF = "timeout"
 _VERDICTS = {
     "resolved": "pass",
     "no_action": "pass",
@@ -124,6 +126,7 @@ def open_child(run: Run, step: StepRun, definition: Definition, given: dict[str,
         blocked_on="child",
         params={"pinned": pins, "with": given},
         started_at=now,
+        due_at=now + timedelta(seconds=definition.timeout) if definition.timeout else None,
         tell_at=now + LOOK_AT_FIRST,
     )
     transitions.event(run, "S5", now=now, state="blocked child", step=step, text=f"run {child.uuid}")
@@ -158,13 +161,13 @@ def changed_something(steps: Iterable[StepRun]) -> set[int]:
     return {pk for path in above for pk in confirmed.filter(**{f"{path}__in": mine}).values_list(path, flat=True)}
 
 
-def come_to(child: Run) -> dict[str, Any]:
+def come_to(child: Run, step: StepRun) -> dict[str, Any]:
     """What the end of a child means for the step: verdict, reason, sentence, result."""
     how = child.outcome or child.state
     because = f" ({child.stop_reason})" if child.stop_reason else ""
     return {
         "verdict": _VERDICTS.get(child.outcome, "error"),
-        "reason": how,
+        "reason": step.reason or how,
         "summary": f"Runbook {child.runbook.slug} ended, {how.replace('_', ' ')}{because}.",
         "result": child.outputs,
     }

@@ -31,6 +31,7 @@ from runbooks import (
     verdicts,
 )
 from runbooks.definitions import Definition
+from runbooks.fields import written
 from runbooks.models import DiagnosisSnapshot, Run, StepRun
 from runbooks.picture import Rows
 
@@ -145,20 +146,45 @@ def _take_result(run: Run, step: StepRun, planned: planning.StepState, rows: Row
     assert child is not None, "the picture was made of it"
     if run.state == "stopping" and child.state != "finished":
         return stopping.make(planning.Cancel(step=planned), run, rows, now=now)
-    return settle(run, step, was=("blocked",), now=now, steps=list(rows.values()), **children.come_to(child))
+    return settle(run, step, was=("blocked",), now=now, steps=list(rows.values()), **children.come_to(child, step))
 
 
 def _cancel_child(step: StepRun, *, now: datetime) -> bool:
     """R4 of a child whose parent is ending; False once it is ending itself, and is waited for."""
+    child = _open_child(step)
+    if child is not None:
+        _cancel(child, reason="the run that it is part of is ending", now=now)
+    return child is not None
+
+
+def _open_child(step: StepRun) -> Run | None:
+    """The run that a step waits for, locked; None once that is ending or has ended."""
     child = children.child_of(step)
-    assert child is not None, "the picture was made of it"
+    assert child is not None, "started when the step began to wait"
     # Its parent's lock is held: down the family, never up.
     child = transitions.lock_run(child.pk)
-    if child.state not in ("queued", "active", "paused"):
-        return False
-    stopping.begin(child, reason="the run that it is part of is ending", now=now, ends="cancelled")
+    return child if child.state in ("queued", "active", "paused") else None
+
+
+def _cancel(child: Run, *, reason: str, now: datetime) -> None:
+    stopping.begin(child, reason=reason, now=now, ends="cancelled")
     move_on(child, now=now)
-    return True
+
+
+def cut_off_child(run: Run, step: StepRun, *, now: datetime) -> None:
+    """The time is over that a step gives to the run it waits for: that run is cancelled, and its end waited for.
+
+    One that has ended, or has begun to, is in time: what it comes to counts, however late this timer or its news is.
+    """
+    transitions.move(step, was=("blocked",), due_at=None)
+    child = _open_child(step)
+    if child is not None:
+        given = written(reading.step_of(run, step).timeout)
+        transitions.move(step, was=("blocked",), reason=children.CUT_OFF)
+        text = f"{step.name} has lasted {given}: runbook {child.runbook.slug} is cancelled."
+        transitions.note(run, kind="run", text=text, data={"step": step.step, "reason": children.CUT_OFF})
+        _cancel(child, reason=f"step {step.step} gives it {given}", now=now)
+    move_on(run, now=now)
 
 
 def _end_phase(run: Run, verdict: str, following: str, *, now: datetime) -> None:

@@ -78,7 +78,7 @@ class StepBase(Part):
 
     @property
     def timeout_seconds(self) -> int:
-        """Seconds per attempt (for a manual step: in all)."""
+        """Seconds per attempt (for a manual step and for another runbook: in all); 0 where nothing bounds it here."""
         return self.timeout if self.timeout is not None else self.default_timeout
 
     def policy(self, verdict: str) -> Policy:
@@ -237,6 +237,10 @@ class RunbookStep(StepBase):
     """Another runbook, run as one step."""
 
     kind: ClassVar[Kind] = "runbook"
+    # In all, as for a manual step, since the other one may wait for people too. Unless written, its own deadline is its
+    # only end.
+    default_timeout: ClassVar[int] = 0
+    longest_timeout: ClassVar[int] = 7 * DAY
     policies: ClassVar[dict[str, Policy]] = {"fail": "stop", "inconclusive": "ask", "error": "ask"}
 
     runbook: Id

@@ -292,6 +292,8 @@ def _ring(pk: int, now: datetime) -> None:
         approvals.expire(run, step, now=now)
     elif step.blocked_on == killswitch.BLOCKED_ON:
         killswitch.look_again(run, step, now=now)
+    elif step.blocked_on == "child":
+        engine.cut_off_child(run, step, now=now)
     elif step.blocked_on == "human":
         engine.settle(
             run,

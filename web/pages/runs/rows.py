@@ -209,8 +209,8 @@ class _Gathered:
             approvals=asked,
             form=typed or (manual_form(definition.fields) if needs_form and definition else None),
             took=_took(step, self.now) if step.pk not in self.watches or step.is_terminal else None,
-            limit=definition.timeout
-            if definition and step.kind in ("check", "action") and step.pk not in self.watches
+            limit=definition.timeout or None
+            if definition and step.kind in ("check", "action", "runbook") and step.pk not in self.watches
             else None,
             params=json.dumps(step.params, indent=2, ensure_ascii=False, default=str) if step.params else "",
             rule=_rule(definition),

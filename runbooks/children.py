@@ -16,7 +16,7 @@ from django.db.models import Q
 from catalog.models import Team
 from common import background
 from common.errors import Conflict
-from runbooks import reading, sealing, starting, transitions
+from runbooks import dry, reading, sealing, starting, transitions
 from runbooks.checks.base import CheckError
 from runbooks.definitions import Book, Definition
 from runbooks.lint_children import MOST_DEEP
@@ -108,6 +108,7 @@ def open_child(run: Run, step: StepRun, definition: Definition, given: dict[str,
         incident=run.incident,
         given={key: value for key, value in sealing.fill(run, step, definition, given).items() if value is not None},
         alert=run.alert,
+        is_plan=run.is_plan,
         alert_id=run.alert_id,
         trigger_reason=f"step {step.step} of run {run.uuid}",
         started_by=run.started_by,
@@ -141,6 +142,20 @@ def child_of(step: StepRun) -> Run | None:
     return children.select_related("incident", "revision", "runbook", "team").first()
 
 
+def below(run: Run) -> list[Run]:
+    """The runs that its steps were, and those of theirs, each before what it started."""
+    found: list[Run] = []
+    level = [run.pk]
+    for _ in range(MOST_DEEP - 1):
+        rows = Run.objects.filter(parent_step__run__in=level)
+        children = list(
+            rows.select_related("runbook", "revision", "incident", "service", "team", "parent_step__run").order_by("pk")
+        )
+        found += children
+        level = [child.pk for child in children]
+    return found
+
+
 def states_of(steps: Iterable[StepRun]) -> dict[int, str]:
     """The state of the run that each of these steps waits for, by the step's key."""
     waiting = {step.pk: step.generation for step in steps if step.state == "blocked" and step.blocked_on == "child"}
@@ -163,6 +178,8 @@ def changed_something(steps: Iterable[StepRun]) -> set[int]:
 
 def come_to(child: Run, step: StepRun) -> dict[str, Any]:
     """What the end of a child means for the step: verdict, reason, sentence, result."""
+    if child.is_plan:
+        return dry.of_child(child)
     how = child.outcome or child.state
     because = f" ({child.stop_reason})" if child.stop_reason else ""
     return {

@@ -151,12 +151,12 @@ def _end(run: Run, *, now: datetime) -> None:
         pinned=True,
         data={"outcome": outcome, "state": ends},
     )
+    children.tell_parent(run)
     if run.is_plan:
         return
     aftermath.tell(run, now=now)
     if run.parent_step_id is None:
         _tell_team(run, told, because)
-    children.tell_parent(run)
     following = Run.objects.filter(
         runbook=run.runbook_id, concurrency_key=run.concurrency_key, state="queued"
     ).order_by("pk")

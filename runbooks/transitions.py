@@ -138,12 +138,13 @@ def note(
 ) -> None:
     """Write to the incident's timeline, if the run belongs to one; every entry names the run.
 
-    Of a dry run only its start and its end are told, as such: nothing it finds is a fact of the incident.
+    Of a dry run only its start and its end are told, as such: nothing it finds is a fact of the incident. Of one that
+    is a step of another nothing is.
     """
     if run.incident is None:
         return
     if run.is_plan:
-        if kind != "run" or not pinned:
+        if kind != "run" or not pinned or run.parent_step_id is not None:
             return
         text, pinned, data = f"Dry run, nothing was changed. {text}", False, (data or {}) | {"plan": True}
     timeline.record(

@@ -69,6 +69,25 @@ def test_plan_of_a_file_keeps_its_text_unpublished(world: World, team: Team, tmp
     assert (kept.published_at, kept.note) == (None, "kept for a dry run")
 
 
+def test_plan_enters_what_it_runs_and_waits_for_no_worker(world: World, team: Team) -> None:
+    make_runbook(team, STEPS, slug="inner")
+    make_runbook(team, "  check:\n    - {id: call, runbook: inner}\n", slug="outer")
+    code, out, err = command("plan", "outer", "--team", team.slug)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith(
+        "check     call: skipped. Would run inner (revision 1): 1 of its checks ran; look: Problem"
+    )
+    assert lines[1] == "  check     look: fail. The value is 1.0."
+    assert lines[2].startswith("  remediate act: skipped. Would do: Switch off → on.")
+    told = json.loads(command("plan", "outer", "--team", team.slug, "--json")[1])
+    (child,) = told["children"]
+    assert child["parent"] == {"run": told["run"]["id"], "step": "call", "item": 0}
+    assert told["run"]["steps"][0]["runs"] == [child["id"]]
+    assert [step["verdict"] for step in child["steps"]] == ["fail", "skipped"]
+    assert world.calls == []
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -10,7 +10,7 @@ from catalog.actors import ENGINE, Actor
 from catalog.models import Service, Team
 from common.errors import Invalid, NotFound
 from incidents.models import Incident
-from runbooks import execution, files, revisions, runs, ticker
+from runbooks import children, engine, execution, files, revisions, runs, ticker
 from runbooks.models import Revision, Run, Runbook, StepRun
 
 COMMAND = Actor("manage.py runbook plan", "operator")
@@ -29,15 +29,19 @@ def start(given: str, *, service: str, inputs: dict[str, Any], incident: int | N
 
 
 def carry_out(run: Run, *, seconds: float) -> Run:
-    """Do its steps until it has ended or the time is over; a worker beside may do some of them."""
+    """Do its steps, and those of what it runs, until it has ended or the time is over; a worker beside may do some."""
     end = time.monotonic() + seconds
     while Run.objects.get(pk=run.pk).is_open and time.monotonic() < end:
-        ready = list(StepRun.objects.filter(run=run, state="ready").values_list("pk", flat=True))
+        family = [run.pk, *(child.pk for child in children.below(run) if child.is_open)]
+        ready = list(StepRun.objects.filter(run__in=family, state="ready").values_list("pk", flat=True))
         for pk in ready:
             execution.execute(pk, COMMAND.label)
         # What a check may wait for; jobs of other runs are due as well and lose nothing by being done.
         ticker.run_evaluations(("checks",), older_than=0)
-        ticker.ring_timers_of(run.pk)
+        for pk in family:
+            ticker.ring_timers_of(pk)
+            # The hint that a child has ended goes to workers, of which there may be none.
+            engine.advance(pk)
         if not ready:
             time.sleep(0.2)
     return Run.objects.select_related("runbook", "revision", "incident", "service", "team").get(pk=run.pk)

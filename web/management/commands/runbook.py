@@ -20,8 +20,8 @@ from django.db import DatabaseError
 from common import clock
 from common.errors import DomainError
 from common.yaml import FileFaults, Finding
-from runbooks import compare, exercised, files, library, schema
-from runbooks.models import Revision, Runbook
+from runbooks import children, compare, exercised, files, library, schema
+from runbooks.models import Revision, Run, Runbook, StepRun
 from runbooks.testing import cases, report
 from runbooks.testing.report import Report
 from runbooks.testing.stage import stage
@@ -124,16 +124,24 @@ class Command(BaseCommand):
             self.stderr.write(f"{error.sentence} {error.fix}".strip())
             sys.exit(FINDINGS)
         run = plan.carry_out(begun, seconds=seconds)
-        rows = list(run.steps.all())
+        below = children.below(run)
+        rows = list(StepRun.objects.filter(run__in=[run, *below]).order_by("position", "item"))
         if as_json:
-            self.stdout.write(json.dumps({"findings": [], "run": shapes.run(run)}, indent=2, cls=DjangoJSONEncoder))
+            told = {"findings": [], "run": shapes.run(run), "children": [shapes.run(child) for child in below]}
+            self.stdout.write(json.dumps(told, indent=2, cls=DjangoJSONEncoder))
         else:
-            for row in rows:
-                self.stdout.write(f"{row.phase:9} {row.step}: {row.verdict or row.state}. {row.summary}")
+            self._tell_plan(run, rows, below)
             name = f"{run.runbook.slug} revision {run.revision.number}"
             self.stdout.write(f"Dry run of {name}, {run.state}: {shapes.link(f'/runs/{run.uuid}')}")
         if run.is_open or any(row.verdict == "error" for row in rows):
             sys.exit(FINDINGS)
+
+    def _tell_plan(self, run: Run, rows: list[StepRun], below: list[Run], depth: int = 0) -> None:
+        """A line for each step, and below one that runs another runbook those of what it ran."""
+        for row in [row for row in rows if row.run_id == run.pk]:
+            self.stdout.write(f"{'  ' * depth}{row.phase:9} {row.step}: {row.verdict or row.state}. {row.summary}")
+            for child in [child for child in below if child.parent_step_id == row.pk]:
+                self._tell_plan(child, rows, below, depth + 1)
 
     def _diff(self, *, old: str, new: str, as_json: bool, **options: Any) -> None:
         found = compare.texts(self._text(old), self._text(new))

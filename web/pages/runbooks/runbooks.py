@@ -118,7 +118,14 @@ def _context(request: PersonRequest, found: Runbook, form: StartForm | None = No
         "tests": kept.of(found),
         "has_tests": bool(kept.text_of(found)),
         "last_runs": [(run, words.run_face(run)) for run in last],
+        "dry_runs": _dry_runs(request, found),
     }
+
+
+def _dry_runs(request: PersonRequest, found: Runbook) -> list[tuple[Run, words.Face]]:
+    """The last ones that somebody started; those that were a step of another are on the page of that one."""
+    rows = found.runs.filter(is_plan=True, parent_step=None).select_related("incident", "revision").order_by("-pk")
+    return [(run, words.run_face(run)) for run in visible(rows, request.actor)[:5]]
 
 
 @allow(Permission.SEE)

@@ -48,6 +48,15 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class ChildRun:
+    """A run that a step was; of a dry run also what each of its steps came to, since nobody reads on for that."""
+
+    run: Run
+    face: words.Face
+    steps: list[tuple[StepRun, words.Face]]
+
+
+@dataclass(frozen=True)
 class StepRow:
     """One step as the page shows it."""
 
@@ -77,7 +86,7 @@ class StepRow:
     waits: bool
     may_skip: bool
     # The runs that this step was, one for each time it was run.
-    children: list[tuple[Run, words.Face]]
+    children: list[ChildRun]
     may_rerun: bool
     may_go_on: bool
     also: list[str]
@@ -132,6 +141,21 @@ def _by_step(found: Iterable[Any]) -> dict[int, list[Any]]:
     return held
 
 
+def _children(run: Run, steps: list[StepRun]) -> dict[int, list[ChildRun]]:
+    """The runs that these steps were, by the step's key."""
+    found: dict[int, list[ChildRun]] = defaultdict(list)
+    if not any(step.kind == "runbook" for step in steps):
+        return found
+    inside: dict[int, list[StepRun]] = defaultdict(list)
+    if run.is_plan:
+        for row in StepRun.objects.filter(run__parent_step__in=steps).order_by("position", "item"):
+            inside[row.run_id].append(row)
+    for child in Run.objects.filter(parent_step__in=steps).select_related("runbook", "revision").order_by("pk"):
+        told = [(row, words.step_face(row)) for row in inside[child.pk]]
+        found[child.parent_step_id or 0].append(ChildRun(child, words.run_face(child), told))
+    return found
+
+
 def _definitions(run: Run) -> dict[str, Definition]:
     """The steps as written, by id; none where the runbook cannot be read, of which the page says why."""
     try:
@@ -156,10 +180,7 @@ class _Gathered:
         self.effects = _by_step(Effect.objects.filter(step_run__in=steps))
         asked = ApprovalRequest.objects.filter(step_run__in=steps).prefetch_related("decisions")
         self.requests = _by_step(asked)
-        self.children: dict[int, list[Run]] = defaultdict(list)
-        if any(step.kind == "runbook" for step in steps):
-            for child in Run.objects.filter(parent_step__in=steps).select_related("runbook", "revision").order_by("pk"):
-                self.children[child.parent_step_id or 0].append(child)
+        self.children = _children(run, steps)
         self.locks = _by_step(Lock.objects.filter(step_run__in=steps))
         self.overrides: dict[str, list[Evidence]] = defaultdict(list)
         for row in Evidence.objects.filter(run_id=run.pk, kind__in=["override", "answer"]).order_by("id"):
@@ -218,7 +239,7 @@ class _Gathered:
             may_skip=self.run.is_open
             and step.state in ("pending", "sleeping", "blocked")
             and not (step.state == "blocked" and step.blocked_on == "child"),
-            children=[(child, words.run_face(child)) for child in self.children.get(step.pk, [])],
+            children=self.children.get(step.pk, []),
             may_rerun=may_rerun,
             may_go_on=going_on.may_go_on(self.run, step, ledger),
             also=[row.name for row in repeating.followers(self.run, step, self.steps)] if may_rerun else [],

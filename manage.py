@@ -10,17 +10,27 @@ from config import arguments
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     arguments.apply(sys.argv, os.environ)
-    if sys.argv[1:2] == ["up"]:
-        # Importing makes no garbage worth looking for; `up` turns the collector on once it serves.
-        gc.disable()
+    # Importing makes no garbage worth looking for, and what it makes stays: a tenth of a start went into looking.
+    gc.disable()
     # Imported late: `arguments` must come first, and a wrong setting should be one sentence, not a traceback.
-    from django.core.management import execute_from_command_line
+    from django.core.management import BaseCommand, ManagementUtility
     from django.db import OperationalError
 
     from config.environment import UnsafeSettings
 
+    class Commands(ManagementUtility):
+        """Django's, with the collector on again once a command and what it needs are there."""
+
+        def fetch_command(self, subcommand: str) -> BaseCommand:
+            """The command of this name; `up` goes on importing and turns the collector on itself, once it serves."""
+            command = super().fetch_command(subcommand)
+            if subcommand != "up":
+                gc.freeze()
+                gc.enable()
+            return command
+
     try:
-        execute_from_command_line(sys.argv)
+        Commands(sys.argv).execute()
     except UnsafeSettings as error:
         sys.exit(str(error))
     except OperationalError as error:

@@ -67,7 +67,6 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "django_htmx",
-    "ninja",
 ]
 MIDDLEWARE = [
     "web.middleware.request_id",

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core.management import get_commands, load_command_class
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = ["config.wsgi", "config.asgi", "config.celery", "config.embedded"]
@@ -34,6 +35,21 @@ def test_the_command_line_checks_itself(tmp_path: Path) -> None:
     done = run("manage.py", "check", tmp_path=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "no issues" in done.stdout
+
+
+@pytest.mark.parametrize("name", [name for name, app in get_commands().items() if app == "web"])
+def test_a_command_leaves_djangos_checks_to_manage_py_check(name: str) -> None:
+    assert load_command_class("web", name).requires_system_checks == []
+
+
+@pytest.mark.slow
+def test_a_short_command_brings_neither_the_pages_nor_the_statistics(tmp_path: Path) -> None:
+    assert run("manage.py", "prepare", tmp_path=tmp_path).returncode == 0
+    done = run("-X", "importtime", "manage.py", "login_link", tmp_path=tmp_path)
+    assert "/login/link/" in done.stdout
+    brought = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "catalog.people" in brought
+    assert not brought & {"web.urls", "web.api", "ninja", "jinja2", "celery.worker", "numpy", "scipy", "duckdb"}
 
 
 @pytest.mark.slow

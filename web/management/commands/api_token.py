@@ -17,6 +17,7 @@ class Command(BaseCommand):
     """Make a token and print it once; it is kept as a hash only."""
 
     help = "Create an API token and print it once."
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """create, and what for."""

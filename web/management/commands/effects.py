@@ -19,6 +19,7 @@ class Command(BaseCommand):
     """Stop all effects at once, or allow them again."""
 
     help = "status: are effects stopped; stop: stop them all, everywhere; allow: let them go on."
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """What to do, and why."""

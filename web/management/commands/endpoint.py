@@ -18,6 +18,7 @@ class Command(BaseCommand):
     """Make an alert endpoint and print its address and token."""
 
     help = "Create an alert endpoint and print its address."
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """create, and of which kind."""

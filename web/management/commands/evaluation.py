@@ -19,6 +19,7 @@ class Command(BaseCommand):
     """Load a set, or keep a result file; a refusal names the file and its line."""
 
     help = "Load an evaluation set, or keep a result file for eval.compare."
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """The two verbs."""

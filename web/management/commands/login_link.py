@@ -16,6 +16,7 @@ class Command(BaseCommand):
     """Print a login link that works once within an hour; the address is the last word of the output."""
 
     help = "Print a one-time login link, good for one hour."
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """The person."""

@@ -10,7 +10,19 @@ from common.errors import Invalid
 from common.expressions import ExpressionError
 from common.plain import plain
 from incidents import notices
-from runbooks import autonomy, children, dry, items, locks, principals, reading, sealing, transitions, watching
+from runbooks import (
+    autonomy,
+    children,
+    dry,
+    items,
+    locks,
+    principals,
+    reading,
+    relapses,
+    sealing,
+    transitions,
+    watching,
+)
 from runbooks.checks.base import CheckError
 from runbooks.definitions import Definition
 from runbooks.fields import Watch
@@ -112,6 +124,7 @@ def _open_watch(run: Run, step: StepRun, watch: Watch, rendered: dict[str, Any],
     if transitions.move(step, was=("pending",), state="sleeping", due_at=due, t0=now, **fields):
         text = f"sample 1 of {watch.samples} due {due.isoformat()}"
         transitions.event(run, "S5", now=now, state="sleeping", step=step, text=text)
+        relapses.watch_begins(run, step)
 
 
 def _open_manual(run: Run, step: StepRun, definition: Definition, text: str, *, now: datetime) -> None:

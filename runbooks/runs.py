@@ -26,6 +26,7 @@ from runbooks import (
     inputs,
     ledger,
     reading,
+    relapses,
     repeating,
     starting,
     stopping,
@@ -147,7 +148,13 @@ def _insert(run: Run, when_busy: str, now: datetime) -> str:
     if when_busy == "skip":
         return "skipped"
     if when_busy == "join" and holder is not None and holder.state != "stopping":
-        return "joined"
+        if not relapses.gives_way(holder, run):
+            return "joined"
+        holder = transitions.lock_run(holder.pk)
+        if not relapses.gives_way(holder, run):
+            return "joined"
+        relapses.alert_came_back(holder, run)
+        when_busy = "replace"
     if when_busy == "replace" and holder is not None:
         holder = transitions.lock_run(holder.pk)
         stopping.begin(holder, reason=f"replaced by run {run.uuid} of {run.started_by}", now=now, ends="cancelled")

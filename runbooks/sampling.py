@@ -14,7 +14,7 @@ from typing import Any
 
 from incidents import evidence
 from incidents.models import Evidence
-from runbooks import engine, reading, transitions, verdicts, watched, watching
+from runbooks import engine, reading, relapses, transitions, verdicts, watched, watching
 from runbooks.checks import CHECKS
 from runbooks.checks.base import Context
 from runbooks.definitions import Definition
@@ -237,6 +237,8 @@ def _settle(run: Run, found: Watching, step: StepRun, end: Judgement, last: Evid
             "faults": [sample.due_at.timestamp() for sample in samples if sample.verdict == "fail"],
         },
     )
+    if end.verdict == "fail":
+        relapses.watch_failed(run, step, row.summary)
     engine.settle(
         run,
         step,

@@ -45,6 +45,8 @@ class MetricCompareParams(Params):
     # Count only what came after this time (an action's end, in a verifying step).
     since: AwareDatetime | None = None
     yesterday: bool = True
+    # Only the same hours: what a day's watch compares with, as night and peak differ.
+    same_hours: bool = False
     margin: float | None = Field(None, ge=0)
     margin_share: float | None = Field(None, ge=0)
     min_n: int | None = Field(None, ge=1)
@@ -101,8 +103,9 @@ class MetricCompare(Check[MetricCompareParams]):
 
     The window runs from the onset of the incident to now, at most `window` long (`since` moves its start, for verifying
     after an action). The baseline is the `baseline` before the onset, without the last `gap` (alerts fire a little
-    after trouble began), and the same hours of yesterday where there are data; windows inside other incidents of the
-    service are left out. How it is compared is the signal's `compare`:
+    after trouble began), and the same hours of the last day before it where there are data; with `same_hours` only
+    those, for a watch that lasts through nights and peaks. Windows inside other incidents of the service are left out.
+    How it is compared is the signal's `compare`:
     a `rate` (counts of bad or good events and of all; Newcombe's interval), a `mean` of points (Welch's interval), or a
     `quantile` of histogram buckets or points (order statistics). Events are counted in steps of at least four scrapes
     (the connection's `scrape_seconds`), and only those that scrapes have seen count as evidence.
@@ -160,7 +163,12 @@ def _windows(params: MetricCompareParams, context: Context) -> tuple[Window, lis
     # Before the trouble began, not before the window: a long incident must not be its own baseline.
     end = min(trouble, start) - timedelta(seconds=params.gap)
     before = Window("before", end - timedelta(seconds=params.baseline), end)
-    return now, [before, *([now.ago(_DAY, "yesterday")] if params.yesterday and now.seconds > 0 else [])]
+    if now.seconds <= 0 or not (params.yesterday or params.same_hours):
+        return now, [before]
+    # A day into an incident, yesterday was the trouble itself: the same hours of the last day before it.
+    days = max(1, math.ceil((now.end - end).total_seconds() / _DAY))
+    same = now.ago(days * _DAY, "yesterday" if days == 1 else f"{days} days ago")
+    return now, [same] if params.same_hours else [before, same]
 
 
 def _plan(params: MetricCompareParams, context: Context, seconds: float) -> _Plan:

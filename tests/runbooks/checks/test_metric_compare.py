@@ -64,6 +64,26 @@ def test_it_finds_a_drop_and_says_it_with_numbers(prometheus: Fake) -> None:
     assert set(result["series"]) == {"now", "before", "yesterday"}
 
 
+@pytest.mark.parametrize(
+    ("hours", "label"), [(23, "yesterday"), (24, "2 days ago"), (47, "2 days ago"), (49, "3 days ago")]
+)
+def test_a_long_trouble_is_never_its_own_baseline(prometheus: Fake, hours: int, label: str) -> None:
+    onset = NOW - timedelta(hours=hours)
+    prometheus.answers.line("q", lambda at: wobble(at) + (5.0 if at > onset.timestamp() else 1.0))
+    found = ask(make_measured(prometheus.url, compare={"kind": "mean"}, worse="up"), context={"onset": onset})
+    assert (found.verdict, found.result["before"]) == ("fail", pytest.approx(1.05, abs=0.02))
+    assert [row["window"] for row in found.result["table"]] == ["now", "before", label]
+
+
+def test_a_peak_is_compared_with_the_peak(prometheus: Fake) -> None:
+    """Three times as many at noon as in the night, when the trouble began and was over."""
+    onset = NOW - timedelta(hours=9)
+    prometheus.answers.line("q", lambda at: wobble(at) + (3.0 if 8 <= at % DAY / 3600 <= 16 else 1.0))
+    service = make_measured(prometheus.url, compare={"kind": "mean"}, worse="up")
+    found = ask(service, same_hours=True, margin=0.5, context={"onset": onset})
+    assert (found.verdict, [row["window"] for row in found.result["table"]]) == ("pass", ["now", "yesterday"])
+
+
 def test_it_rules_a_drop_out(prometheus: Fake) -> None:
     found = ask(rates(prometheus, before=0.9, now=0.9, per_step=200))
     assert (found.verdict, found.value) == ("pass", 0)

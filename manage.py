@@ -22,9 +22,9 @@ if __name__ == "__main__":
         """Django's, with the collector on again once a command and what it needs are there."""
 
         def fetch_command(self, subcommand: str) -> BaseCommand:
-            """The command of this name; `up` goes on importing and turns the collector on itself, once it serves."""
+            """The command of this name; two go on importing and turn the collector on themselves, once at work."""
             command = super().fetch_command(subcommand)
-            if subcommand != "up":
+            if subcommand not in ("up", "runbook"):
                 gc.freeze()
                 gc.enable()
             return command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -25,8 +26,6 @@ from runbooks.models import Revision, Run, Runbook, StepRun
 from runbooks.testing import cases, report
 from runbooks.testing.report import Report
 from runbooks.testing.stage import stage
-from web.api import shapes
-from web.operate import plan
 
 CLEAN, FINDINGS, USAGE = 0, 1, 2
 
@@ -73,6 +72,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, does: Callable[..., None], **options: Any) -> None:
         """Run the sub-command and leave with its exit code."""
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         does(**options)
 
     def _schema(self, *, of: str, **options: Any) -> None:
@@ -115,6 +117,10 @@ class Command(BaseCommand):
             sys.exit(FINDINGS)
 
     def _plan(self, *, runbook: str, input: list[str], seconds: float, as_json: bool, **options: Any) -> None:  # noqa: A002
+        # The API takes as long to import as all the rest, and the other verbs run in an editor or a hook.
+        from web.api import shapes  # noqa: PLC0415
+        from web.operate import plan  # noqa: PLC0415
+
         if any("=" not in pair for pair in input):
             self._usage("An input is given as NAME=VALUE.")
         wanted = {name: options[name] for name in ("service", "team", "incident")}

@@ -23,7 +23,7 @@ from incidents import lifecycle
 from incidents.models import Alert as AlertRow
 from incidents.models import Endpoint, Evidence, Incident
 from runbooks import approvals, execution, reading, repeating, runs, ticker, trigger
-from runbooks.models import ApprovalRequest, DiagnosisSnapshot, Effect, Revision, Run, Runbook, StepRun
+from runbooks.models import OPEN_RUN_STATES, ApprovalRequest, DiagnosisSnapshot, Effect, Revision, Run, Runbook, StepRun
 from runbooks.spec import RunbookSpec
 from runbooks.steps import HARMLESS
 from runbooks.testing import memory
@@ -245,7 +245,7 @@ class _Story:
         for _ in range(MOMENTS):
             self._happen()
             self._work()
-            if not Run.objects.get(pk=self.run_id).is_open:
+            if not Run.objects.filter(pk=self.run_id, state__in=OPEN_RUN_STATES).exists():
                 return
             moment = self._next_moment(end)
             if end is not None and (moment is None or moment > end):
@@ -273,15 +273,15 @@ class _Story:
                 continue
 
     def _next_moment(self, end: datetime | None) -> datetime | None:
-        open_runs = Run.objects.filter(state__in=["queued", "active", "paused", "stopping"])
-        steps = StepRun.objects.filter(run__in=open_runs)
+        open_runs = Run.objects.filter(state__in=OPEN_RUN_STATES)
         found = [*open_runs.exclude(state="stopping").values_list("deadline_at", flat=True)]
-        for state in ("sleeping", "blocked"):
-            for due, tell in steps.filter(state=state).values_list("due_at", "tell_at"):
+        waits = StepRun.objects.filter(run__in=open_runs, state__in=["sleeping", "blocked", "leased"])
+        for state, due, tell, lease in waits.values_list("state", "due_at", "tell_at", "lease_until"):
+            if state == "leased":
+                # A lease has run out once its time is over, not at that time.
+                found += [lease + timedelta(seconds=1)] if lease is not None else []
+            else:
                 found += [moment for moment in (due, tell) if moment is not None]
-        leases = steps.filter(state="leased", lease_until__isnull=False).values_list("lease_until", flat=True)
-        # A lease has run out once its time is over, not at that time.
-        found += [lease + timedelta(seconds=1) for lease in leases if lease is not None]
         if self.events:
             found.append(EPOCH + timedelta(seconds=self.events[0][1].at))
         return min(found, default=None)

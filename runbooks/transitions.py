@@ -24,31 +24,36 @@ def lock_run(run_id: int) -> Run:
 
     On SQLite the transaction itself is the lock. Must be called inside a transaction; the row is read after the lock.
     """
-    return _lock(run_id, Run.objects.values_list("incident_id", flat=True).get(pk=run_id))
+    incident_id = Run.objects.values_list("incident_id", flat=True).get(pk=run_id)
+    return _lock(_with_all_it_reads(), run_id, incident_id)
 
 
 def lock_again(run: Run) -> Run:
-    """The same for a run that was read before: its incident never changes, so it need not be looked up."""
-    return _lock(run.pk, run.incident_id)
+    """The same for a run that was read before: which incident, revision and runbook it is of never changes."""
+    locked = _lock(Run.objects.select_related("service"), run.pk, run.incident_id)
+    # Nor does a revision; of a runbook, a run reads what it is called. Its team is read anew by whoever asks for it.
+    locked.revision, locked.runbook = run.revision, run.runbook
+    return locked
 
 
 def lock_to_claim(step_run_id: int) -> Run | None:
     """The run of a step that is ready, itself locked and not its incident; None, at once, for a step that is not."""
-    return _rows().select_related("incident").filter(steps__pk=step_run_id, steps__state="ready").first()
+    rows = _with_all_it_reads().select_related("incident").select_for_update(of=("self",))
+    return rows.filter(steps__pk=step_run_id, steps__state="ready").first()
 
 
-def _lock(run_id: int, incident_id: int | None) -> Run:
+def _lock(rows: QuerySet[Run], run_id: int, incident_id: int | None) -> Run:
     incident = Incident.objects.select_for_update().get(pk=incident_id) if incident_id is not None else None
-    run = _rows().get(pk=run_id)
+    run = rows.select_for_update(of=("self",)).get(pk=run_id)
     # As it was read under its lock, so that whoever writes to it need not read it again.
     run.incident = incident
     return run
 
 
-def _rows() -> QuerySet[Run]:
+def _with_all_it_reads() -> QuerySet[Run]:
     # The text of a revision may have 256 KiB, and was read when its book was (reading.book_of).
     rows = Run.objects.select_related("revision", "runbook", "service", "team")
-    return rows.defer("revision__text", "revision__parsed").select_for_update(of=("self",))
+    return rows.defer("revision__text", "revision__parsed")
 
 
 def event(

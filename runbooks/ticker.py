@@ -39,6 +39,7 @@ from runbooks.checks import CHECKS
 from runbooks.definitions import LAST_SECONDS
 from runbooks.models import KEY_HOLDING_STATES, OPEN_RUN_STATES, Attempt, Run, StepRun, Worker
 from runbooks.planning import ENDINGS, is_winding_down
+from runbooks.rounds import Round
 from runbooks.setbacks import Setbacks
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ AUDIT_EVERY = timedelta(seconds=30)
 HINT_EVERY = timedelta(seconds=5)
 _done_at: dict[str, datetime] = {}
 setbacks = Setbacks()
+audited = Round()
 
 
 def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions")) -> None:
@@ -75,9 +77,8 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
         background.hint("runbooks.receive", "engine", delivery_id)
     if _is_time("hints", now, HINT_EVERY):
         _hint_again(now)
-    if _is_time("audit", now, AUDIT_EVERY):
-        _audit()
-        setbacks.forget(now)
+    if audited.is_under_way or _is_time("audit", now, AUDIT_EVERY):
+        _audit(now)
 
 
 def _is_time(what: str, now: datetime, every: timedelta) -> bool:
@@ -367,19 +368,24 @@ def _take_lock(pk: int, now: datetime) -> None:
         locks.take(run, step, now=now)
 
 
-def _audit() -> None:
+def _audit(now: datetime) -> None:
     """No lock without a holder at work, and no active run that nothing will ever move (A1, A4)."""
-    locks.drop_orphans()
-    _each("wedged run", Run, wedged(), _activate)
-    # Also those whose move failed: a run that cannot be moved is one that somebody must hear of.
-    _each("alarm of a wedged run", Run, wedged(), _alarm)
+    if not audited.is_under_way:
+        locks.drop_orphans()
+        setbacks.forget(now)
+    found = wedged(audited.window())
+    if found:
+        _each("wedged run", Run, found, _activate)
+        # Also those whose move failed: a run that cannot be moved is one that somebody must hear of.
+        _each("alarm of a wedged run", Run, wedged(found), _alarm)
 
 
-def wedged() -> list[int]:
-    """Active runs without any step at work or waiting."""
+def wedged(those: list[int] | None = None) -> list[int]:
+    """Active runs without any step at work or waiting, of all or of `those`; of all there may be 10,000 to look at."""
     alive = StepRun.objects.filter(run=OuterRef("pk"), state__in=["ready", "leased", "sleeping", "blocked", "unknown"])
-    rows = _open_runs().filter(~Exists(alive), state__in=["active", "stopping"]).order_by("deadline_at", "pk")
-    return list(rows.values_list("pk", flat=True)[: _many()])
+    rows = _open_runs() if those is None else Run.objects.filter(pk__in=those)
+    rows = rows.filter(~Exists(alive), state__in=["active", "stopping"]).order_by("deadline_at", "pk")
+    return list(rows.values_list("pk", flat=True))
 
 
 def _alarm(run_id: int, _: datetime) -> None:

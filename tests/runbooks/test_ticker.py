@@ -8,7 +8,7 @@ import pytest
 
 from catalog.models import Team
 from incidents.models import Message
-from runbooks import ticker
+from runbooks import rounds, ticker
 from runbooks.models import Run, StepRun
 from tests.factories import make_actor
 from tests.factories_postmortems import make_address
@@ -50,3 +50,20 @@ def test_a_wedged_run_that_cannot_be_moved_stops_no_other_and_is_told(
     assert ticker.wedged() == [broken.pk]
     assert states(sound) == {"a": "ready"}
     assert [message.kind for message in Message.objects.all()] == ["engine_down"]
+
+
+def test_every_run_is_looked_at_a_window_in_each_tick(
+    team: Team, world: World, moved_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticker, "audited", rounds.Round())
+    monkeypatch.setattr(rounds, "WINDOW", 2)
+    lost = [start(make_runbook(team, ASKING), make_actor(team), team) for _ in range(5)]
+    # Several of one storm have the same deadline.
+    Run.objects.filter(pk__in=[run.pk for run in lost[1:4]]).update(deadline_at=lost[1].deadline_at)
+    StepRun.objects.update(state="pending")
+    left = []
+    for _ in range(3):
+        ticker._audit(moved_clock.time)
+        left.append(len(ticker.wedged()))
+    assert left == [3, 1, 0]
+    assert not ticker.audited.is_under_way

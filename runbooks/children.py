@@ -78,6 +78,21 @@ def others(team: Team | None) -> dict[str, RunbookSpec]:
     return found
 
 
+def texts_below(revision: Revision, team: Team | None) -> dict[str, str]:
+    """The texts in use of what this revision runs, directly or through another, by id; of those that are there."""
+    found: dict[str, str] = {}
+    wanted = [revision]
+    while wanted:
+        with suppress(reading.Unreadable):
+            names = reading.book_of(wanted.pop()).runs - found.keys()
+            rows = Runbook.objects.filter(Q(team=team) | Q(team=None), slug__in=names, deleted_at=None)
+            for runbook in rows.filter(current__isnull=False).select_related("current"):
+                assert runbook.current is not None, "asked for"
+                found[runbook.slug] = runbook.current.text
+                wanted.append(runbook.current)
+    return found
+
+
 def needs_of(revision: Revision | None, team: Team | None) -> list[str]:
     """What keeps this revision from being started, a sentence each: it is damaged, or what it runs is not there."""
     if revision is None:

@@ -28,13 +28,17 @@ MOST_BYTES = 1 << 20
 _playing = threading.Lock()
 
 
-def run(slug: str, *, runbook: str, tests: str) -> dict[str, Any]:
-    """The report of `runbook test --json` on these texts. Raises Conflict: another is played, or it took too much."""
+def run(slug: str, *, runbook: str, tests: str, others: dict[str, str] | None = None) -> dict[str, Any]:
+    """The report of `runbook test --json` on these texts; `others` are those of what the runbook runs, by their ids.
+
+    Raises Conflict: another is played, or it took too much.
+    """
     if not _playing.acquire(blocking=False):
         raise Conflict("Tests of another runbook are being played.", fix="Try again in a few seconds.")
     try:
         with tempfile.TemporaryDirectory(prefix="backstop-tests-") as folder:
-            (Path(folder) / f"{slug}.yaml").write_text(runbook, encoding="utf-8")
+            for name, text in ((others or {}) | {slug: runbook}).items():
+                (Path(folder) / f"{name}.yaml").write_text(text, encoding="utf-8")
             path = Path(folder) / f"{slug}.test.yaml"
             path.write_text(tests, encoding="utf-8")
             return _read(_play(path), folder)

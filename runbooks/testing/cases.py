@@ -10,14 +10,15 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from common import yaml
 from common.yaml import Document, FileFaults, Finding, Path, nearest
 from runbooks.fields import Duration, Id, Part, Principal, Verdict
-from runbooks.spec import RunbookSpec
 from runbooks.steps import ManualStep, Step, WaitStep
+from runbooks.testing.family import Family
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 Short = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.@-]{1,80}$")]
-# A step of the runbook, or what takes one back (`undo-roll_back`).
-StepId = Annotated[str, StringConstraints(pattern=r"^(undo-)?[a-z][a-z0-9_]{0,39}$")]
+# A step of the runbook, or what takes one back (`undo-roll_back`); `call.look` is the step `look` of what `call` runs.
+StepId = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9_]{0,39}\.){0,2}(undo-)?[a-z][a-z0-9_]{0,39}$")]
+Ending = Literal["resolved", "not_resolved", "unverified", "no_action", "aborted", "cancelled", "expired"]
 Fault = Literal["no_data", "429", "timeout", "worker_lost"]
 # What somebody does to a step; each is a field of an event and a verb of the engine.
 STEP_VERBS = ("approve", "reject", "answer", "override", "skip", "rerun", "worker_lost")
@@ -39,7 +40,7 @@ def _listed(value: object) -> object:
 
 
 class Stub(Part):
-    """What a check or action answers once, instead of the world."""
+    """What a check or action answers once, instead of the world; or how a runbook that a step runs ends."""
 
     value: Any = None
     result: dict[str, Any] = Field(default_factory=dict)
@@ -63,6 +64,11 @@ class Stub(Part):
     found: bool | None = None
     before: dict[str, Any] = Field(default_factory=dict)
     after: dict[str, Any] = Field(default_factory=dict)
+    # For a step that runs another runbook: how that ends, in place of being played, what it hands over, and whether it
+    # changed something in the world. `reason` is why it stopped, `takes` how long it lasts.
+    ends: Ending | None = None
+    outputs: dict[Id, Any] = Field(default_factory=dict)
+    changed: bool = False
     # With `foreach`: an answer, or a list of them, for each item.
     items: list[Annotated[list[Stub], BeforeValidator(_listed)]] = Field(default_factory=list, max_length=50)
 
@@ -144,6 +150,8 @@ class Expect(Part):
     because: Short | None = None
     verdicts: dict[StepId, Verdict] = Field(default_factory=dict)
     reasons: dict[StepId, str] = Field(default_factory=dict)
+    # With `foreach`: the verdict of each element; empty for one that was cancelled.
+    items: dict[StepId, list[Verdict | Literal[""]]] = Field(default_factory=dict)
     # What a step waits for where `until` cuts the case off: approval, human, lock, child, ask or time.
     waiting: dict[StepId, Literal["approval", "human", "lock", "child", "ask", "time"]] | None = None
     # Steps whose effect on the world was confirmed, in that order; and those that told somebody.
@@ -198,17 +206,16 @@ def read(text: str, *, file: str) -> tuple[Tests, Document]:
         raise TestFaults(sorted({_finding(one, document) for one in error.errors(include_url=False)})) from None
 
 
-def check(tests: Tests, document: Document, spec: RunbookSpec) -> list[Finding]:
+def check(tests: Tests, document: Document, family: Family) -> list[Finding]:
     """What is wrong with the tests as tests of that runbook: steps that do not exist, stubs that do not fit."""
-    return _Fit(tests, document, spec).run()
+    return _Fit(tests, document, family).run()
 
 
 class _Fit:
     """Tests against the runbook that they are about."""
 
-    def __init__(self, tests: Tests, document: Document, spec: RunbookSpec) -> None:
-        self.tests, self.document, self.spec = tests, document, spec
-        self.steps = {step.id: step for step in [*(step for _, step in spec.steps()), *spec.finally_]}
+    def __init__(self, tests: Tests, document: Document, family: Family) -> None:
+        self.tests, self.document, self.family, self.spec = tests, document, family, family.top
         self.found: list[Finding] = []
 
     def run(self) -> list[Finding]:
@@ -234,9 +241,9 @@ class _Fit:
         self.found.append(Finding(self.document.file, *at, code, "error", message, fix))
 
     def _step(self, path: Path, step_id: str) -> None:
-        if step_id.removeprefix("undo-") not in self.steps:
+        if self.family.step(step_id) is None:
             message = f"There is no step `{step_id}` in `{self.spec.id}`."
-            self._note(path, "RT004", message, nearest(step_id, list(self.steps)))
+            self._note(path, "RT004", message, nearest(step_id, self.family.beside(step_id)))
 
     def _inputs(self, path: Path, given: dict[str, Any]) -> None:
         for name in given:
@@ -247,16 +254,16 @@ class _Fit:
     def _stubs(self, path: Path, stubs: dict[str, list[Stub]]) -> None:
         for step_id, answers in stubs.items():
             self._step((*path, step_id), step_id)
-            step = self.steps.get(step_id)
+            step = self.family.step(step_id)
             if isinstance(step, ManualStep | WaitStep):
                 message = f"`{step_id}` is a {step.kind} step: nobody outside answers it."
                 self._note((*path, step_id), "RT006", message, "Write an event, e.g. `{at: 5m, answer: …}`.")
             elif step is not None:
-                for fault in _misfits(step, answers):
+                for fault in _misfits(step, answers, is_spread=bool(self.family.spread(step_id))):
                     self._note((*path, step_id), "RT006", f"`{step_id}`: {fault}", "See the guide, “Tests”.")
 
     def _expect(self, path: Path, expect: Expect) -> None:
-        for field in ("verdicts", "reasons", "waiting", "asked", "attempts"):
+        for field in ("verdicts", "reasons", "items", "waiting", "asked", "attempts"):
             for step_id in getattr(expect, field) or {}:
                 self._step((*path, field, step_id), step_id)
         for field in ("effects", "told"):
@@ -268,14 +275,26 @@ class _Fit:
 _MEANT_FOR = {
     "check": {"value", "samples", "age", "verdict", "pending"},
     "action": {"refused", "unclear", "found", "before", "after"},
+    "runbook": {"ends", "outputs", "changed"},
 }
+# What another runbook never does: it answers nothing itself, its steps do.
+_NOT_FOR_RUNBOOKS = {"result", "summary", "error", "permanent", "fault"}
 
 
-def _misfits(step: Step, stubs: list[Stub]) -> list[str]:
+def _misfits(step: Step, stubs: list[Stub], *, is_spread: bool) -> list[str]:
     """What a stub says that such a step never hears."""
+    every = [*stubs, *(inner for stub in stubs for answers in stub.items for inner in answers)]
     wrong = {field for kind, fields in _MEANT_FOR.items() if kind != step.kind for field in fields}
-    said = {field for stub in stubs for field in stub.model_fields_set & wrong}
-    return [f"`{field}` has no meaning for {step.kind} steps." for field in sorted(said)]
+    wrong |= _NOT_FOR_RUNBOOKS if step.kind == "runbook" else set()
+    said = {field for stub in every for field in stub.model_fields_set & wrong}
+    found = [f"`{field}` has no meaning for {step.kind} steps." for field in sorted(said)]
+    if step.kind == "runbook" and any(stub.ends is None and not stub.items for stub in every):
+        found.append("say how the other runbook `ends`, or leave the stub out to play it.")
+    if any(stub.items for stub in stubs) and not is_spread:
+        found.append("`items` are for steps with `foreach`.")
+    if any(stub.items for stub in stubs) and (len(stubs) > 1 or stubs[0].model_fields_set != {"items"}):
+        found.append("`items` stand alone; a list of answers is written for each of them.")
+    return found
 
 
 def json_schema() -> dict[str, Any]:

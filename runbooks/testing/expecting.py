@@ -83,9 +83,10 @@ class _Differences:
         for step, verdict in expect.verdicts.items():
             self.same(("verdicts", step), f"The verdict of `{step}`", verdict, verdict_of(self._rows(step)))
         for step, reason in expect.reasons.items():
-            rows = self._rows(step)
-            found = rows[0].reason if rows else ""
-            self.same(("reasons", step), f"The reason of `{step}`", reason, found)
+            self.same(("reasons", step), f"The reason of `{step}`", reason, reason_of(self._rows(step)))
+        for step, items in expect.items.items():
+            found_items = [row.verdict for row in self._rows(step)]
+            self.same(("items", step), f"The verdict of each element of `{step}`", items, found_items)
         for step, attempts in expect.attempts.items():
             found_attempts = max((row.attempts for row in self._rows(step)), default=0)
             self.same(("attempts", step), f"The attempts of `{step}`", attempts, found_attempts)
@@ -108,6 +109,12 @@ def verdict_of(rows: list[Seen]) -> str:
     """The verdict of a step, or of all its items; empty when it has none."""
     found = [row.verdict for row in rows if row.state == "settled"]
     return worst(found) if found else ""
+
+
+def reason_of(rows: list[Seen]) -> str:
+    """Why a step has its verdict; of several items that of the first with the worst one."""
+    verdict = verdict_of(rows)
+    return next((row.reason for row in rows if not verdict or row.verdict == verdict), "")
 
 
 def _waits(row: Seen) -> str:

@@ -14,9 +14,10 @@ from catalog.permissions import Permission
 from common import clock
 from common.errors import Conflict, Invalid
 from common.yaml import FileFaults, Finding
-from runbooks import files, library, reading
+from runbooks import children, files, library, reading
 from runbooks.models import Revision, Runbook, RunbookTests
 from runbooks.testing import apart, cases, report
+from runbooks.testing.family import gather
 
 SHIPPED = "the release"
 
@@ -59,7 +60,11 @@ def check(runbook: Runbook, text: str) -> list[Finding]:
         message = f"These are the tests of `{tests.runbook}`."
         return [Finding(file, *at, report.NO_RUNBOOK, "error", message, f"Write `runbook: {runbook.slug}`.")]
     revision = newest(runbook)
-    return cases.check(tests, document, reading.book_of(revision).spec) if revision else []
+    if revision is None:
+        return []
+    book = reading.book_of(revision)
+    others = children.others(runbook.team) if book.runs else {}
+    return cases.check(tests, document, gather(book.spec, others)[0])
 
 
 def keep(runbook: Runbook, *, text: str, actor: Actor) -> RunbookTests:
@@ -89,7 +94,9 @@ def play(runbook: Runbook, *, actor: Actor) -> RunbookTests:
     text, revision = text_of(runbook), newest(runbook)
     if not text or revision is None:
         raise Conflict(f"{runbook.slug} has no tests yet.", fix="Write a case first.")
-    told = apart.run(runbook.slug, runbook=revision.text, tests=text)
+    told = apart.run(
+        runbook.slug, runbook=revision.text, tests=text, others=children.texts_below(revision, runbook.team)
+    )
     row = of(runbook)
     author = SHIPPED if runbook.team is None else row.author if row else actor.label
     return _store(runbook, text, author, told, revision.number)

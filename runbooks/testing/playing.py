@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
@@ -13,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Exists, OuterRef
 from django.test.utils import override_settings
 
 from catalog.actors import ALERT, ENGINE, Actor, person
@@ -22,13 +22,24 @@ from common.errors import DomainError, NotFound
 from incidents import lifecycle
 from incidents.models import Alert as AlertRow
 from incidents.models import Endpoint, Evidence, Incident
-from runbooks import approvals, execution, reading, repeating, runs, ticker, trigger
-from runbooks.models import OPEN_RUN_STATES, ApprovalRequest, DiagnosisSnapshot, Effect, Revision, Run, Runbook, StepRun
+from runbooks import approvals, children, engine, execution, reading, repeating, runs, ticker, trigger
+from runbooks.models import (
+    KEY_HOLDING_STATES,
+    OPEN_RUN_STATES,
+    ApprovalRequest,
+    DiagnosisSnapshot,
+    Effect,
+    Revision,
+    Run,
+    Runbook,
+    StepRun,
+)
 from runbooks.spec import RunbookSpec
 from runbooks.steps import HARMLESS
-from runbooks.testing import memory
+from runbooks.testing import memory, standins
 from runbooks.testing.cases import Alert, Case, Event, Tests
-from runbooks.testing.stubs import EPOCH, Unstubbed, VirtualClock, WorkerLost, World, instead_of_the_world
+from runbooks.testing.family import Family
+from runbooks.testing.stubs import EPOCH, Unstubbed, VirtualClock, WorkerLost, World, instead_of_the_world, place_of
 
 WORKER = "test"
 # Moments of one case: a watch of 2,000 samples fits.
@@ -81,18 +92,18 @@ class Played:
     seconds: float = 0.0
 
 
-def play(spec: RunbookSpec, tests: Tests, case: Case) -> Played:
+def play(family: Family, tests: Tests, case: Case) -> Played:
     """Play a case from its start to the run's end (or `until`). Needs a database of `memory.database`."""
     begun = time.perf_counter()
     source = VirtualClock()
-    world = World(tests.stubs | case.stubs, source)
+    world = World(family, tests.stubs | case.stubs, source)
     with (
         memory.scratch(),
         clock.replaced(source),
-        instead_of_the_world([spec], world),
+        instead_of_the_world(family.specs, world),
         _two_people(),
     ):
-        played = _Story(spec, tests, case, world).told()
+        played = _Story(family, tests, case, world).told()
     played.seconds = time.perf_counter() - begun
     return played
 
@@ -105,10 +116,11 @@ def _two_people() -> Iterator[None]:
 
 
 class _Story:
-    def __init__(self, spec: RunbookSpec, tests: Tests, case: Case, world: World) -> None:
-        self.spec, self.tests, self.case, self.world = spec, tests, case, world
+    def __init__(self, family: Family, tests: Tests, case: Case, world: World) -> None:
+        self.spec, self.tests, self.case, self.world = family.top, tests, case, world
         self.clock = world.clock
-        self.text = json.dumps(spec.stored())
+        self.family = family
+        self.text = " ".join(json.dumps(spec.stored()) for spec in family.specs)
         self.events = sorted(enumerate(case.events), key=lambda pair: (pair[1].at, pair[0]))
         self.played = Played()
         self.team = Team.objects.create(slug="default", name="Default", created_at=EPOCH)
@@ -135,27 +147,11 @@ class _Story:
                 rows[slug].members.add(user)
             self.people[name] = person(user)
 
-    def _runbook(self) -> Runbook:
-        digest = hashlib.sha256(self.text.encode()).hexdigest()
+    def _runbook(self, spec: RunbookSpec) -> Runbook:
         runbook = Runbook.objects.create(
-            team=self.team,
-            slug=self.spec.id,
-            title=self.spec.title,
-            incident_type=self.spec.incident_type,
-            created_at=EPOCH,
+            team=self.team, slug=spec.id, title=spec.title, incident_type=spec.incident_type, created_at=EPOCH
         )
-        runbook.current = Revision.objects.create(
-            runbook=runbook,
-            number=1,
-            spec=1,
-            sha256=digest,
-            text="",
-            parsed=json.loads(self.text),
-            source="file",
-            author="test",
-            created_at=EPOCH,
-            published_at=EPOCH,
-        )
+        runbook.current = standins.revision(runbook, spec, number=standins.REAL)
         runbook.save(update_fields=["current"])
         return runbook
 
@@ -212,7 +208,9 @@ class _Story:
         return self.played
 
     def _start(self) -> bool:
-        runbook = self._runbook()
+        runbook = self._runbook(self.spec)
+        for other in self.family.others.values():
+            standins.add(self._runbook(other), other)
         given = self.tests.inputs | self.case.inputs
         service = self._service(given, self.case.alert)
         # Its timeline is a third of the work of a run, so there is one only where something can tell the difference.
@@ -224,7 +222,14 @@ class _Story:
                 self.played.because = "No trigger matches the alert."
                 return False
             started = runs.start(
-                runbook, given=given, actor=actor, team=self.team, incident=incident, alert=alert, reason="a test"
+                runbook,
+                given=given,
+                actor=actor,
+                team=self.team,
+                incident=incident,
+                alert=alert,
+                reason="a test",
+                prepare=lambda run: standins.pin(run, self.world),
             )
         except DomainError as error:
             self.played.because = error.sentence
@@ -261,8 +266,11 @@ class _Story:
         self.played.stuck = f"It is not over after {MOMENTS:,} moments."
 
     def _work(self) -> None:
-        """Do all that is ready, as workers do."""
+        """Do all that is ready, as workers do, and give the hints that follow a commit."""
         while True:
+            # A run alone waits for no other, and most are.
+            while self.family.others and (standins.end_due(self.world) or self._hint()):
+                pass
             ready = StepRun.objects.filter(state="ready", run__state__in=["active", "stopping"])
             pk = ready.order_by("ready_at", "pk").values_list("pk", flat=True).first()
             if pk is None:
@@ -272,16 +280,35 @@ class _Story:
             except WorkerLost:
                 continue
 
+    def _hint(self) -> bool:
+        """A run that has ended is told to the step that waits for it and to the next in line; whether one was told."""
+        open_child = Run.objects.filter(
+            parent_step=OuterRef("pk"), parent_generation=OuterRef("generation"), state__in=OPEN_RUN_STATES
+        )
+        told = StepRun.objects.filter(
+            ~Exists(open_child), state="blocked", blocked_on="child", run__state__in=KEY_HOLDING_STATES
+        )
+        holders = Run.objects.filter(
+            runbook=OuterRef("runbook"), concurrency_key=OuterRef("concurrency_key"), state__in=KEY_HOLDING_STATES
+        )
+        first = Run.objects.filter(~Exists(holders), state="queued").order_by("pk")
+        hints = [*told.values_list("run_id", flat=True)[:1], *first.values_list("pk", flat=True)[:1]]
+        for run_id in hints:
+            engine.advance(run_id)
+        return bool(hints)
+
     def _next_moment(self, end: datetime | None) -> datetime | None:
         open_runs = Run.objects.filter(state__in=OPEN_RUN_STATES)
         found = [*open_runs.exclude(state="stopping").values_list("deadline_at", flat=True)]
         waits = StepRun.objects.filter(run__in=open_runs, state__in=["sleeping", "blocked", "leased"])
-        for state, due, tell, lease in waits.values_list("state", "due_at", "tell_at", "lease_until"):
+        for state, on, due, tell, lease in waits.values_list("state", "blocked_on", "due_at", "tell_at", "lease_until"):
             if state == "leased":
                 # A lease has run out once its time is over, not at that time.
                 found += [lease + timedelta(seconds=1)] if lease is not None else []
             else:
-                found += [moment for moment in (due, tell) if moment is not None]
+                # Who waits for another run is told at once here, and need not look now and then.
+                found += [moment for moment in (due, tell if on != "child" else None) if moment is not None]
+        found += standins.endings(self.world)
         if self.events:
             found.append(EPOCH + timedelta(seconds=self.events[0][1].at))
         return min(found, default=None)
@@ -309,10 +336,21 @@ class _Story:
         elif event.verb == "resume":
             runs.resume(run, actor=actor, reason=said)
         else:
-            step = StepRun.objects.filter(run=run, step=event.step, item=event.item).first()
-            if step is None:
-                raise NotFound("The run has no such step, or no such item of it.")
-            self._do_to_step(event, step, actor, said)
+            self._do_to_step(event, self._step(run, event), actor, said)
+
+    def _step(self, run: Run, event: Event) -> StepRun:
+        """The row that an event means: `call.look` is a step of the run that `call` is now."""
+        spread, path = self.family.spread(event.step), ""
+        found: StepRun | None = None
+        for name in event.step.split("."):
+            path = f"{path}.{name}" if path else name
+            if found is not None:
+                run = children.child_of(found) or run
+            found = StepRun.objects.filter(run=run, step=name, item=event.item if path == spread else 0).first()
+            if found is None:
+                raise NotFound("The run has no such step yet, or no such item of it.")
+        assert found is not None, "a path has a name"
+        return found
 
     def _do_to_step(self, event: Event, step: StepRun, actor: Actor, said: str) -> None:
         if event.verb == "approve":
@@ -341,10 +379,23 @@ class _Story:
         played.confidence = run.diagnosis.get("confidence", 0.0)
         played.tops = set(DiagnosisSnapshot.objects.filter(run=run).values_list("top", flat=True))
         played.outputs = run.outputs
+        for one in [run, *children.below(run)]:
+            self._look_at(one)
+        done = Effect.objects.filter(state="confirmed").order_by("ended_at", "pk").select_related("step_run__run")
+        for effect in done:
+            kind = played.told if effect.effect_class in HARMLESS else played.effects
+            kind.append(standins.path_of(effect.step_run))
+
+    def _look_at(self, run: Run) -> None:
+        """The steps of one run of the family; of one that was run again, those of the last time."""
+        played, above = self.played, run.parent_step
+        if above is not None and (above.generation != run.parent_generation or standins.is_one(run)):
+            return
         rules: dict[str, list[tuple[str, str, str]]] = {}
         for shown in Evidence.objects.filter(run_id=run.pk).order_by("pk"):
             rules.setdefault(shown.step, []).append((shown.verdict, shown.reason, shown.rule))
         for row in StepRun.objects.filter(run=run).order_by("position", "item"):
+            path = place_of(run, row.step, row.item).path
             seen = Seen(
                 row.state,
                 row.blocked_on,
@@ -357,11 +408,8 @@ class _Story:
                 row.value,
                 rules.get(row.step, []),
             )
-            played.steps.setdefault(row.step, []).append(seen)
-        done = Effect.objects.filter(step_run__run=run, state="confirmed").order_by("ended_at", "pk")
-        played.effects = list(done.exclude(effect_class__in=HARMLESS).values_list("step_run__step", flat=True))
-        played.told = list(done.filter(effect_class__in=HARMLESS).values_list("step_run__step", flat=True))
-        for request in ApprovalRequest.objects.filter(step_run__run=run).order_by("pk"):
-            played.asked[request.step_run.step] = request.principals
-        for row in StepRun.objects.filter(run=run, kind="manual", params__isnull=False):
-            played.asked[row.step] = (row.params or {}).get("asked", [])
+            played.steps.setdefault(path, []).append(seen)
+            if row.kind == "manual" and row.params is not None:
+                played.asked[path] = row.params.get("asked", [])
+        for request in ApprovalRequest.objects.filter(step_run__run=run).select_related("step_run").order_by("pk"):
+            played.asked[place_of(run, request.step_run.step, 0).path] = request.principals

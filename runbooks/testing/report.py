@@ -13,11 +13,13 @@ from typing import Any
 from common import yaml
 from common.yaml import Document, FileFaults, Finding
 from runbooks import library, schema
-from runbooks.files import text_of
-from runbooks.schema import RunbookFaults, RunbookSpec
+from runbooks.files import beside, text_of
+from runbooks.lint_children import Others
+from runbooks.schema import RunbookFaults
 from runbooks.testing import cases, coverage
 from runbooks.testing.cases import Tests
 from runbooks.testing.expecting import differences
+from runbooks.testing.family import Family, gather
 from runbooks.testing.playing import Played
 from runbooks.testing.stage import Stage
 from runbooks.testing.thresholds import concerned, shifts
@@ -96,25 +98,49 @@ def run_file(path: Path, stage: Stage, *, thresholds: bool = False) -> Report:
             message = f"There is no runbook `{tests.runbook}` beside this file, one folder up, or in the library."
             report.findings.append(Finding(str(path), *at, NO_RUNBOOK, "error", message, "Put the two side by side."))
             return report
-        return run(tests, document, text_of(found), stage, file=str(found), thresholds=thresholds)
+        return run(
+            tests,
+            document,
+            text_of(found),
+            stage,
+            file=str(found),
+            others=beside(found),
+            thresholds=thresholds,
+        )
     except FileFaults as faults:
         report.findings += faults.findings
         return report
 
 
-def run(tests: Tests, document: Document, runbook: str, stage: Stage, *, file: str, thresholds: bool = False) -> Report:
-    """Play tests that were read already on the text of a runbook. Raises FileFaults for a runbook with errors."""
+def run(
+    tests: Tests,
+    document: Document,
+    runbook: str,
+    stage: Stage,
+    *,
+    file: str,
+    others: Others | None = None,
+    thresholds: bool = False,
+) -> Report:
+    """Play tests that were read already on the text of a runbook. Raises FileFaults for a runbook with errors.
+
+    `others` are the runbooks that it may run.
+    """
     report = Report(document.file, tests.runbook)
     begun = time.perf_counter()
     book = yaml.read(runbook, file=file)
-    spec, findings = schema.examine_document(book)
+    spec, findings = schema.examine_document(book, others=others or {})
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors or spec is None:
         raise RunbookFaults(errors)
-    report.findings += cases.check(tests, document, spec)
+    family, unreadable = gather(spec, others or {})
+    for name in unreadable:
+        at, message = document.position(("runbook",)), f"`{name}`, which it runs, is not there or has errors."
+        report.findings.append(Finding(document.file, *at, NO_RUNBOOK, "error", message, f"Lint {name}.yaml."))
+    report.findings += cases.check(tests, document, family)
     if not report.findings:
         with _quiet():
-            played = stage.play(spec, tests)
+            played = stage.play(family, tests)
             for index, case in enumerate(tests.cases):
                 found = differences(document, index, case, played[index])
                 report.findings += found
@@ -123,13 +149,13 @@ def run(tests: Tests, document: Document, runbook: str, stage: Stage, *, file: s
             report.coverage = covered.as_dict(book)
             report.missed = covered.findings(book)
             if thresholds and not report.findings:
-                report.survivors = _survivors(spec, book, runbook, tests, document, played, stage)
+                report.survivors = _survivors(family, book, runbook, tests, document, played, stage)
     report.seconds = time.perf_counter() - begun
     return report
 
 
 def _survivors(
-    spec: RunbookSpec,
+    family: Family,
     book: Document,
     text: str,
     tests: Tests,
@@ -137,8 +163,8 @@ def _survivors(
     played: list[Played],
     stage: Stage,
 ) -> list[Finding]:
-    moved = [(shift, concerned(shift, played)) for shift in shifts(spec, book.data)]
-    return [shift.finding(book, text) for shift in stage.survivors(book.data, tests, document, moved)]
+    moved = [(shift, concerned(shift, played)) for shift in shifts(family.top, book.data)]
+    return [shift.finding(book, text) for shift in stage.survivors(family, book.data, tests, document, moved)]
 
 
 @contextmanager

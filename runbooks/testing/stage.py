@@ -6,13 +6,14 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 from common.yaml import Document
-from runbooks.spec import RunbookSpec
 from runbooks.testing import memory
 from runbooks.testing.cases import Tests
 from runbooks.testing.expecting import differences
+from runbooks.testing.family import Family
 from runbooks.testing.playing import Played, play
 from runbooks.testing.thresholds import Shift
 
@@ -23,12 +24,17 @@ _for_life = ExitStack()
 class Stage(Protocol):
     """Plays cases, and says which shifts of numbers no case notices."""
 
-    def play(self, spec: RunbookSpec, tests: Tests) -> list[Played]:
+    def play(self, family: Family, tests: Tests) -> list[Played]:
         """Every case, in order."""
         ...
 
     def survivors(
-        self, data: dict[str, Any], tests: Tests, document: Document, shifts: list[tuple[Shift, list[int]]]
+        self,
+        family: Family,
+        data: dict[str, Any],
+        tests: Tests,
+        document: Document,
+        shifts: list[tuple[Shift, list[int]]],
     ) -> list[Shift]:
         """The shifts under which all of these cases still pass."""
         ...
@@ -37,15 +43,20 @@ class Stage(Protocol):
 class Here:
     """One after another, in this process."""
 
-    def play(self, spec: RunbookSpec, tests: Tests) -> list[Played]:
+    def play(self, family: Family, tests: Tests) -> list[Played]:
         """Every case, in order."""
-        return [play(spec, tests, case) for case in tests.cases]
+        return [play(family, tests, case) for case in tests.cases]
 
     def survivors(
-        self, data: dict[str, Any], tests: Tests, document: Document, shifts: list[tuple[Shift, list[int]]]
+        self,
+        family: Family,
+        data: dict[str, Any],
+        tests: Tests,
+        document: Document,
+        shifts: list[tuple[Shift, list[int]]],
     ) -> list[Shift]:
         """The shifts under which all of these cases still pass."""
-        return [shift for shift, cases in shifts if _survives(shift, data, tests, document, cases)]
+        return [shift for shift, cases in shifts if _survives(shift, family, data, tests, document, cases)]
 
 
 class SideBySide:
@@ -54,15 +65,22 @@ class SideBySide:
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self.pool = pool
 
-    def play(self, spec: RunbookSpec, tests: Tests) -> list[Played]:
+    def play(self, family: Family, tests: Tests) -> list[Played]:
         """Every case, in order."""
-        return [future.result() for future in [self.pool.submit(play, spec, tests, case) for case in tests.cases]]
+        return [future.result() for future in [self.pool.submit(play, family, tests, case) for case in tests.cases]]
 
     def survivors(
-        self, data: dict[str, Any], tests: Tests, document: Document, shifts: list[tuple[Shift, list[int]]]
+        self,
+        family: Family,
+        data: dict[str, Any],
+        tests: Tests,
+        document: Document,
+        shifts: list[tuple[Shift, list[int]]],
     ) -> list[Shift]:
         """The shifts under which all of these cases still pass."""
-        asked = [(shift, self.pool.submit(_survives, shift, data, tests, document, cases)) for shift, cases in shifts]
+        asked = [
+            (shift, self.pool.submit(_survives, shift, family, data, tests, document, cases)) for shift, cases in shifts
+        ]
         return [shift for shift, future in asked if future.result()]
 
 
@@ -82,11 +100,14 @@ def _enter() -> None:
     _for_life.enter_context(memory.database())
 
 
-def _survives(shift: Shift, data: dict[str, Any], tests: Tests, document: Document, cases: list[int]) -> bool:
+def _survives(
+    shift: Shift, family: Family, data: dict[str, Any], tests: Tests, document: Document, cases: list[int]
+) -> bool:
     """Whether no case notices; a number that cannot be moved that way is none that could be wrong unnoticed."""
     spec = shift.applied(data)
     if spec is None:
         return False
+    moved = replace(family, top=spec)
     return all(
-        not differences(document, index, tests.cases[index], play(spec, tests, tests.cases[index])) for index in cases
+        not differences(document, index, tests.cases[index], play(moved, tests, tests.cases[index])) for index in cases
     )

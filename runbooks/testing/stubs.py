@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,9 +17,11 @@ from runbooks.actions import ACTIONS
 from runbooks.actions.base import Action, Ambiguous, Applied, NotApplied, Preview, Refused
 from runbooks.checks import CHECKS
 from runbooks.checks.base import Check, CheckError, Context, Finding, Pending
+from runbooks.models import Run
 from runbooks.spec import RunbookSpec
 from runbooks.steps import ActionStep, CheckStep
 from runbooks.testing.cases import Stub
+from runbooks.testing.family import Family
 
 EPOCH = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -50,31 +53,44 @@ class VirtualClock:
         return self.time - EPOCH
 
 
+@dataclass(frozen=True)
+class Place:
+    """Which step asks: its path in the family, and the rows of `foreach` that lead to it."""
+
+    path: str
+    items: tuple[int, ...]
+
+
+def place_of(run: Run, step: str, item: int) -> Place:
+    """Where a step stands, seen from the run that nobody else's step is."""
+    path, items = [step], [item]
+    while (above := run.parent_step) is not None:
+        path.insert(0, above.step)
+        items.insert(0, above.item)
+        run = above.run
+    return Place(".".join(path), tuple(items))
+
+
 class World:
     """What the world answers in one case; counts the calls, so that a list of answers is used up in order."""
 
-    def __init__(self, stubs: dict[str, list[Stub]], clock: VirtualClock) -> None:
+    def __init__(self, family: Family, stubs: dict[str, list[Stub]], clock: VirtualClock) -> None:
+        self.family = family
         self.stubs = stubs
         self.clock = clock
         # Steps whose next worker is lost.
         self.losing: set[str] = set()
-        self._calls: Counter[tuple[str, int]] = Counter()
+        self._calls: Counter[Place] = Counter()
+        self._runs: dict[str, Run] = {}
 
     def answer(self, context: Context, *, default: Stub | None = None) -> Stub:
         """The next answer for the step that asks; its last one repeats. Raises Unstubbed, WorkerLost."""
-        step, item = asking(context)
-        stubs = self.stubs.get(step) or ([default] if default is not None else [])
-        if not stubs:
-            raise Unstubbed(step)
-        if stubs[0].items:
-            if item >= len(stubs[0].items):
-                raise Unstubbed(step)
-            stubs = stubs[0].items[item]
-        stub = stubs[min(self._calls[step, item], len(stubs) - 1)]
-        self._calls[step, item] += 1
+        place = self._asking(context)
+        stub = self._next(place, default)
+        self._calls[place] += 1
         self.clock.time += timedelta(seconds=stub.takes or 0)
-        if stub.fault == "worker_lost" or step in self.losing:
-            self.losing.discard(step)
+        if stub.fault == "worker_lost" or place.path in self.losing:
+            self.losing.discard(place.path)
             raise WorkerLost
         if stub.fault == "timeout":
             self.clock.time = max(self.clock.time, context.deadline)
@@ -82,15 +98,42 @@ class World:
 
     def look(self, context: Context) -> Stub:
         """The answer that comes next, without using it up."""
-        step, item = asking(context)
-        stubs = self.stubs.get(step) or [Stub()]
-        return stubs[min(self._calls[step, item], len(stubs) - 1)]
+        return self._next(self._asking(context), Stub())
+
+    def ending(self, place: Place, generation: int) -> Stub:
+        """How a runbook ends that is not played, the how-manieth time it is run. Raises Unstubbed."""
+        return _nth(self._stubs(place), generation - 1, place)
+
+    def is_stubbed(self, path: str) -> bool:
+        """Whether something is said about that step."""
+        return path in self.stubs
+
+    def _next(self, place: Place, default: Stub | None) -> Stub:
+        stubs = self._stubs(place)
+        return default if default is not None and not stubs else _nth(stubs, self._calls[place], place)
+
+    def _stubs(self, place: Place) -> list[Stub]:
+        """All answers of a step, for the element that it is about."""
+        stubs = self.stubs.get(place.path) or []
+        if not stubs or not stubs[0].items:
+            return stubs
+        item = place.items[self.family.spread(place.path).count(".")]
+        return stubs[0].items[item] if item < len(stubs[0].items) else []
+
+    def _asking(self, context: Context) -> Place:
+        """The step for which a call is made, read from the key that every call carries."""
+        uuid, step, item, _ = context.step_key.rsplit(":", 3)
+        if uuid not in self._runs:
+            above = "parent_step__run__parent_step__run"
+            self._runs[uuid] = Run.objects.select_related(above).get(uuid=uuid)
+        return place_of(self._runs[uuid], step, int(item))
 
 
-def asking(context: Context) -> tuple[str, int]:
-    """The step and the item for which a call is made."""
-    _, step, item, _ = context.step_key.rsplit(":", 3)
-    return step, int(item)
+def _nth(stubs: list[Stub], number: int, place: Place) -> Stub:
+    """That answer of a list; the last one repeats."""
+    if not stubs:
+        raise Unstubbed(place.path)
+    return stubs[min(number, len(stubs) - 1)]
 
 
 class StubbedCheck(Check[Any]):

@@ -12,6 +12,7 @@ from django.core.management import call_command
 from common.yaml import FileFaults, Finding
 from runbooks import schema
 from runbooks.testing import cases
+from runbooks.testing.family import Family
 from tests.factories_testing import HEAD, RUNBOOK
 
 GOOD = HEAD + "cases:\n  - name: a\n    expect: {outcome: resolved}\n"
@@ -23,7 +24,7 @@ def faults(text: str) -> list[Finding]:
         tests, document = cases.read(text, file="small.test.yaml")
     except FileFaults as error:
         return error.findings
-    return cases.check(tests, document, schema.parse(RUNBOOK, file="small.yaml"))
+    return cases.check(tests, document, Family(schema.parse(RUNBOOK, file="small.yaml")))
 
 
 def test_a_good_file_has_no_fault() -> None:

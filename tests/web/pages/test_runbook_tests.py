@@ -82,6 +82,17 @@ def test_they_are_played_apart_and_shown_with_their_coverage(runbook: Runbook, a
 
 
 @pytest.mark.slow
+def test_what_it_runs_is_played_with_the_text_in_use(team: Team, author: Client) -> None:
+    make_runbook(team, STEPS, slug="inner")
+    outer = make_runbook(team, "  check:\n    - {id: call, runbook: inner}\n", slug="outer")
+    text = GOOD.replace("mine", "outer").replace("look:", "call.look:")
+    assert [found.code for found in kept.check(outer, text.replace("call.look", "call.lok"))] == ["RT004", "RT004"]
+    kept.keep(outer, text=text, actor=make_actor(team))
+    told = author.post("/api/v1/runbooks/outer/tests/play").json()
+    assert (told["report"]["passed"], told["report"]["findings"]) == (True, [])
+
+
+@pytest.mark.slow
 def test_playing_ends_with_its_limits_and_reaches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "SECONDS", 1)
     text = (library.FOLDER / "latency_spike.yaml").read_text()

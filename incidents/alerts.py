@@ -38,9 +38,10 @@ _REPLACE = ", ".join(f'"{field.column}" = excluded."{field.column}"' for field i
 
 @dataclass
 class Told:
-    """What was told of one alert, in order, and by which delivery last."""
+    """What was told of one alert, in order, and by which deliveries, the first and the last."""
 
     notices: list[AlertNotice] = field(default_factory=list)
+    first_id: int | None = None
     delivery_id: int | None = None
 
 
@@ -78,7 +79,7 @@ def apply_together(
     told: dict[str, Told] = {}
     for delivery_id, notices in deliveries:
         for notice in notices:
-            one = told.setdefault(notice.dedup_key, Told())
+            one = told.setdefault(notice.dedup_key, Told(first_id=delivery_id))
             one.notices.append(notice)
             one.delivery_id = delivery_id
     keys = sorted(told)
@@ -121,9 +122,9 @@ def _apply(endpoint: Endpoint, told: dict[str, Told], *, now: datetime, opening:
     folded: list[Turn] = []
     for row in sorted(rows, key=lambda alert: alert.dedup_key):
         row.endpoint, one = endpoint, told[row.dedup_key]
-        folded.append(
-            turn(row, one.notices, count=counts[row.dedup_key], delivery_id=one.delivery_id, now=now, find=find)
-        )
+        found = turn(row, one.notices, count=counts[row.dedup_key], delivery_id=one.delivery_id, now=now, find=find)
+        found.told_by = one.first_id
+        folded.append(found)
     placed = grouping.place(endpoint, folded, now=now, opening=opening)
     _write_back(folded)
     newest = max((one.delivery_id for one in told.values() if one.delivery_id is not None), default=None)

@@ -51,6 +51,8 @@ class Turn:
     again: bool = False
     # The alert had stopped before this news of its firing was read.
     late: bool = False
+    # The delivery that told of it, the first of those that were read together.
+    told_by: int | None = None
     before: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -18,7 +18,7 @@ from django.db.models import Q
 from catalog.actors import ALERT
 from incidents import evidence, lifecycle, timeline
 from incidents.episodes import SEVERITY_OF, Turn
-from incidents.models import Alert, Endpoint, Evidence, Incident
+from incidents.models import Alert, Delivery, Endpoint, Evidence, Incident
 
 # More open incidents than this, opened by one endpoint, are a flood: one incident collects the rest (endpoint
 # configuration `max_open_incidents`; the default is the design's, promises I13).
@@ -103,7 +103,7 @@ def place(endpoint: Endpoint, turns: list[Turn], *, now: datetime, opening: bool
     for found in sorted(opened, key=lambda one: (SEVERITY_OF[one.alert.severity], one.alert.starts_at)):
         incident = _find(placed, endpoint, found.alert)
         if incident is None:
-            incident = _open(placed, endpoint, found.alert)
+            incident = _open(placed, endpoint, found)
         found.alert.incident = incident
     return placed
 
@@ -128,7 +128,8 @@ def _find(placed: Placed, endpoint: Endpoint, alert: Alert) -> Incident | None:
     return min(of_service, key=lambda row: row.number, default=None)
 
 
-def _open(placed: Placed, endpoint: Endpoint, alert: Alert) -> Incident:
+def _open(placed: Placed, endpoint: Endpoint, found: Turn) -> Incident:
+    alert = found.alert
     key, title = group_key(endpoint, alert), alert.title or alert.dedup_key
     is_storm = alert.service_id is None and (placed.storm is not None or _is_over_cap(endpoint))
     if is_storm:
@@ -148,6 +149,7 @@ def _open(placed: Placed, endpoint: Endpoint, alert: Alert) -> Incident:
         started_at=alert.starts_at if alert.starts_at <= alert.last_seen_at else None,
         group_key=key,
         unrouted=alert.service_id is None,
+        came_at=Delivery.objects.filter(pk=found.told_by or 0).values_list("received_at", flat=True).first(),
     )
     placed.incidents[incident.pk] = incident
     placed.opened.add(incident.pk)

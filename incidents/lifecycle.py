@@ -47,11 +47,13 @@ def declare(
     group_key: str | None = None,
     is_drill: bool = False,
     unrouted: bool = False,
+    came_at: datetime | None = None,
 ) -> Incident:
     """Open an incident, write it down and tell the team.
 
-    Without a `group_key` it collects the service's alerts if no other open incident does, else no alerts. Raises
-    Conflict when an open incident of the team already has the given key.
+    Without a `group_key` it collects the service's alerts if no other open incident does, else no alerts. `came_at` is
+    when the news of it came in, if it was read only now. Raises Conflict when an open incident of the team already has
+    the given key.
     """
     _may(actor, Permission.RESPOND, team)
     title = " ".join(title.split())
@@ -94,6 +96,7 @@ def declare(
             body=notices.body("opened", incident=incident, where=f"{_declared(actor).rstrip(':')}."),
             link=f"{settings.BASE_URL}/incidents/{number}",
             incident=incident,
+            since=came_at,
         )
     return incident
 

@@ -344,6 +344,7 @@ class Message(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
     error = models.CharField(max_length=300, blank=True)
+    # When what it tells came to pass: before it was written, where it was noticed only later.
     created_at = models.DateTimeField()
 
     class Meta:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,12 +20,24 @@ from common import clock
 from common.background import enqueue
 from common.errors import Conflict, NotFound
 from common.secrets import redact
-from incidents import tasks, texts, timeline
+from incidents import digests, tasks, texts, timeline
 from incidents.models import Evidence, Incident, Message
 from incidents.outbox import GIVE_UP_AFTER, deliver, due
 from incidents.postmortem_facts import SIGNALS
 
-__all__ = ["KINDS", "body", "deliver", "due", "link_of", "measured", "subject", "tell", "tell_second_channel", "test"]
+__all__ = [
+    "KINDS",
+    "body",
+    "deliver",
+    "due",
+    "link_of",
+    "measured",
+    "subject",
+    "tell",
+    "tell_second_channel",
+    "test",
+    "with_time_left",
+]
 
 # Every kind of message; each has a template templates/notices/<kind>.txt.
 KINDS = {
@@ -47,6 +60,7 @@ KINDS = {
 SUBJECT_LENGTH = 160
 # A state change that has reached nobody for so long goes to everybody else who can be told.
 SECOND_CHANNEL_AFTER = timedelta(minutes=2)
+_LEFT = re.compile(r" · [0-9a-z ]+ left$")
 
 
 def tell(
@@ -61,19 +75,21 @@ def tell(
     users: Iterable[User] = (),
     to_team: bool = True,
     actor: Actor = ENGINE,
+    since: datetime | None = None,
 ) -> list[Message]:
     """Tell people of one state change, once: every address of the users and (`to_team`) of the team.
 
     `key` names the state change (`approval:<uuid>`); calling again with it sends nothing new, except to addresses added
-    since. `link` is a path of ours or a whole address. Writes one timeline entry that names who is told by label, or
-    that nobody could be told. Gives the messages of this key that were made or already there.
+    since. `link` is a path of ours or a whole address. `since` is when it came to pass, if that is noticed only now:
+    what was noticed long after is told with whatever else is late. Writes one timeline entry that names who is told by
+    label, or that nobody could be told. Gives the messages of this key that were made or already there.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown message kind {kind!r}")
     with transaction.atomic():
         made: list[Message] = []
         found: list[Message] = []
-        words = _Words(team, incident, kind, redact(subject)[:300], redact(body), link_of(link))
+        words = _Words(team, incident, kind, redact(subject)[:300], redact(body), link_of(link), since)
         for address, recipient in _addresses(team if to_team else None, users):
             message, new = words.put(key, str(address.pk), recipient, address)
             found.append(message)
@@ -133,7 +149,9 @@ def tell_second_channel(now: datetime) -> list[Message]:
         everybody = User.objects.filter(memberships__team=first.team).distinct()
         others = [pair for pair in _addresses(first.team, everybody) if pair[0].pk not in tried]
         with transaction.atomic():
-            words = _Words(first.team, first.incident, first.kind, first.subject, first.body, first.link)
+            words = _Words(
+                first.team, first.incident, first.kind, first.subject, first.body, first.link, first.created_at
+            )
             new = [words.keep(f"{key}:{address.pk}", recipient, address)[0] for address, recipient in others]
             for message in new:
                 enqueue(tasks.deliver, "engine", message.pk)
@@ -152,18 +170,25 @@ def subject(
     (what was measured, once it is, else the title), and only it is cut when the whole is too long.
     """
     what = measured(incident) or incident.title if what in ("", incident.title) else what
-    head = f"{'DRILL ' if incident.is_drill else ''}SEV{incident.severity} {incident.key}"
-    if incident.service is not None:
-        head += f" {incident.service.slug}"
+    head = digests.head(incident)
     tail = f" · asks: {_act(incident, asks)}" if asks else ""
     tail += f" · {says}" if says else ""
     if left is not None:
-        tail += f" · {texts.span(left)} left"
+        tail += _left(left)
     what = " ".join(what.split())
     room = max(24, SUBJECT_LENGTH - len(head) - len(tail) - 1)
     if len(what) > room:
         what = what[: room - 1].rstrip() + "…"
     return " ".join(f"{head} {what}{tail}".split())
+
+
+def with_time_left(subject: str, left: timedelta) -> str:
+    """A subject that was written earlier, with the time that is left by now, if it names one."""
+    return _LEFT.sub(_left(left), subject)
+
+
+def _left(left: timedelta) -> str:
+    return f" · {texts.span(left)} left"
 
 
 def measured(incident: Incident) -> str:
@@ -221,9 +246,18 @@ def _addresses(team: Team | None, users: Iterable[User]) -> list[tuple[Address, 
 class _Words:
     """What is said, the same for every address."""
 
-    def __init__(self, team: Team, incident: Incident | None, kind: str, subject: str, body: str, link: str) -> None:
+    def __init__(
+        self,
+        team: Team,
+        incident: Incident | None,
+        kind: str,
+        subject: str,
+        body: str,
+        link: str,
+        since: datetime | None = None,
+    ) -> None:
         self.team, self.incident, self.kind = team, incident, kind
-        self.subject, self.body, self.link = subject, body, link
+        self.subject, self.body, self.link, self.since = subject, body, link, since
 
     def put(self, key: str, where: str, recipient: str, address: Address | None) -> tuple[Message, bool]:
         """The message's row, made unless its key exists. With no address it only records that nobody was told."""
@@ -249,7 +283,7 @@ class _Words:
                 "state": "pending" if address else "failed",
                 "error": "" if address else "There is no address to tell.",
                 "due_at": now,
-                "created_at": now,
+                "created_at": min(self.since or now, now),
             },
         )
 

@@ -308,4 +308,5 @@ def _tell_of_clock(row: Postmortem, hour: int, now: datetime) -> None:
         users=[row.owner] if row.owner else [],
         # Without an owner the team is the only one who can hear it.
         to_team=hour == TELL_AT_HOURS[-1] or row.owner is None,
+        since=row.clock_started_at + timedelta(hours=hour),
     )

@@ -114,6 +114,7 @@ def _tell(run: Run, request: ApprovalRequest, *, kind: str, asks: str, now: date
         link=f"/approvals/{request.uuid}",
         incident=run.incident,
         users=principals.people(request.principals, team=run.team),
+        since=request.due_at if kind == "approval_expired" else None,
     )
 
 

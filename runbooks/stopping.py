@@ -185,6 +185,8 @@ def _tell_team(run: Run, told: str, because: str) -> None:
         ),
         link=f"/runs/{run.uuid}",
         incident=run.incident,
+        # A deadline may have passed while nobody worked.
+        since=run.deadline_at if run.state == "expired" else None,
     )
     if run.outcome == "resolved" and run.incident is not None and run.incident.state in ("open", "acknowledged"):
         lifecycle.mitigate(run.incident, actor=ENGINE, note=f"Runbook {run.runbook.slug} verified the fix.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from common import background
-from runbooks import engine, execution, trigger
+from runbooks import backlog, engine, execution, trigger
 
 
 @shared_task(name="runbooks.execute")
@@ -24,3 +24,9 @@ def receive(delivery_id: int) -> None:
 def advance(run_id: int) -> None:
     """Move a run on as far as it can go now."""
     engine.advance(run_id)
+
+
+@shared_task(name="runbooks.tell_late")
+def tell_late(address_id: int) -> None:
+    """Carry what one address was not told in time."""
+    backlog.carry(address_id)

@@ -20,6 +20,7 @@ from incidents import intake, notices, outbox
 from runbooks import (
     approvals,
     asking,
+    backlog,
     children,
     damage,
     doubt,
@@ -97,6 +98,8 @@ def _hint_again(now: datetime) -> None:
     """
     for message_id in outbox.due(limit=BATCH, now=now):
         background.hint("incidents.deliver", "engine", message_id)
+    for address_id in backlog.waiting(now):
+        background.hint("runbooks.tell_late", "engine", address_id)
     jobs.resume_lost(now)
 
 
@@ -109,9 +112,9 @@ def run_pending(worker: str, queues: tuple[str, ...], older_than: float) -> int:
         for pk in intake.due(50, received_before=limit):
             trigger.receive(pk)
             done += 1
-        for pk in outbox.due(limit=50, now=limit):
-            outbox.deliver(pk)
-            done += 1
+        for pk in outbox.due(limit=50, now=now, due_before=limit):
+            done += outbox.deliver(pk) is not None
+        done += backlog.carry_all(now)
     ready = _claimable().filter(ready_at__lt=limit, queue__in=queues).order_by("ready_at", "pk")
     for pk in list(ready.values_list("pk", flat=True)[: 20 + len(setbacks)]):
         if not setbacks.is_resting("ready step", pk, now):

@@ -13,7 +13,7 @@ from runbooks import ticker, trigger
 from runbooks.models import Run, Runbook, TriggerEvent
 from tests.factories import make_actor, make_service
 from tests.factories_intake import make_endpoint, take
-from tests.factories_runbooks import make_runbook, pump
+from tests.factories_runbooks import make_runbook, pump, start, states
 from tests.runbooks.test_trigger import FIRING, HEAD, STEPS
 
 
@@ -72,8 +72,6 @@ def test_a_person_who_replays_it_wants_it_now(runbook: Runbook, endpoint: Endpoi
 
 def test_timers_of_two_hours_ring_once_each(team: Team, moved_clock: Any) -> None:
     runs = make_runbook(team, "  check:\n    - {id: a, wait: 1m}\n    - {id: b, manual: Look.}\n")
-    from tests.factories_runbooks import start, states
-
     waiting = [start(runs, make_actor(team), team) for _ in range(3)]
     moved_clock.forward(hours=2)
     ticker.tick("w")

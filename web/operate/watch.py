@@ -16,7 +16,7 @@ from catalog.models import Team
 from common import clock
 from incidents import notices, schedule
 from incidents.models import Message
-from runbooks import health
+from runbooks import backlog, health
 from runbooks.models import Worker
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,8 @@ COMMAND = "python manage.py worker (embedded: python manage.py up)"
 def look(now: datetime) -> list[Message]:
     """Tell every team, once per standstill (once an hour for a backlog); gives the messages.
 
-    Whoever should carry messages may be what is wrong, so the due ones are carried here, these and all others.
+    Whoever should carry messages may be what is wrong, so the due ones are carried here, these and all others; what has
+    become late meanwhile as one message to each address, as workers would.
     """
     last = Worker.objects.order_by("-ticked_at").first()
     if last is None:
@@ -52,6 +53,7 @@ def look(now: datetime) -> list[Message]:
             )
     if faults:
         schedule.send_due_messages()
+        backlog.carry_all(now, anybody_reads=health.NO_TICK not in faults)
     return told
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from django.db.models import QuerySet
 
 from catalog.models import Address, Service, Team, User
+from incidents import outbox
 from incidents.models import Incident, Message
 
 TOLD = 100
@@ -24,6 +25,8 @@ class Told:
     arrived: bool
     word: str
     at: datetime
+    # How late it was, and with how many others it went, where it did not go by itself and at once.
+    how: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,15 @@ def told(incident: Incident, most: int = TOLD) -> list[Told]:
     messages = list(incident.messages.order_by("-id")[:most])
     wanted = {message.address_id for message in messages if message.address_id}
     channels = dict(Address.objects.filter(pk__in=wanted).values_list("pk", "channel")) if wanted else {}
-    return [_told(message, channels.get(message.address_id or 0, "")) for message in messages]
+    sizes = outbox.sent_with([message for message in messages if message.state == "sent"])
+    return [_told(message, channels.get(message.address_id or 0, ""), sizes.get(message.pk, 1)) for message in messages]
 
 
-def _told(message: Message, channel: str) -> Told:
+def _told(message: Message, channel: str, together: int) -> Told:
     if message.state == "sent" and message.sent_at is not None:
-        return Told(message, channel or "address removed since", arrived=True, word="Accepted", at=message.sent_at)
+        where = channel or "address removed since"
+        how = outbox.how(message, others=together - 1)
+        return Told(message, where, arrived=True, word="Accepted", at=message.sent_at, how=how)
     if message.address_id is None:
         return Told(message, "no address", arrived=False, word="Nobody reached", at=message.created_at)
     if message.state == "failed":

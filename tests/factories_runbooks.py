@@ -21,6 +21,9 @@ title: A runbook for a test
 incident_type: other
 owner: role:oncall
 """
+# Lines of a step: what makes an action wait for somebody on call; and a phase that looks whether it helped.
+ASKS = "approval: {from: [role:oncall]}"
+LOOKS = "  verify:\n    - {id: look, check: world.ask, pass_if: value > 0}\n"
 
 
 def make_runbook(team: Team, steps: str, *, slug: str = "", head: str = "") -> Runbook:
@@ -31,6 +34,12 @@ def make_runbook(team: Team, steps: str, *, slug: str = "", head: str = "") -> R
     if revision.published_at is None:
         revision = revisions.publish(revision, actor=ENGINE)
     return Runbook.objects.get(pk=revision.runbook_id)
+
+
+def switching(effect: str = "set", *lines: str) -> str:
+    """The phase of one action `act` on the world of tests, of an effect class, with further lines of its step."""
+    step = [f"action: world.{effect}", "with: {to: b}", *lines]
+    return "  remediate:\n    - id: act\n      name: Switch it?\n" + "".join(f"      {line}\n" for line in step)
 
 
 def start(runbook: Runbook, actor: Actor, team: Team, incident: Incident | None = None, **given: Any) -> Run:

@@ -17,7 +17,7 @@ from runbooks import effects, execution, runs, ticker
 from runbooks.actions.base import Applied, Refused
 from runbooks.models import Attempt, Effect, Lock, Run, RunEvent, StepRun
 from tests.factories import make_actor
-from tests.factories_runbooks import approve, make_runbook, pump, start, states, step
+from tests.factories_runbooks import ASKS, LOOKS, approve, make_runbook, pump, start, states, step, switching
 from tests.fakes.world import Killed, World
 from tests.runbooks.test_races import together
 
@@ -30,17 +30,6 @@ ASK = """
       {rules}
     - {{id: next, if: steps.a.verdict != '', manual: Go on.}}
 """
-ACT = """
-  remediate:
-    - id: act
-      name: Switch it?
-      action: world.{effect}
-      with: {{to: b}}
-      {more}
-  verify:
-    - {{id: look, check: world.ask, pass_if: value > 0}}
-"""
-ASKS = "approval: {from: [role:oncall]}\n      risk: high"
 
 
 def asking(team: Team, incident: Incident | None = None, rules: str = "fail_if: value > 5") -> Run:
@@ -48,7 +37,7 @@ def asking(team: Team, incident: Incident | None = None, rules: str = "fail_if: 
 
 
 def acting(team: Team, incident: Incident, effect: str, more: str = "pin: always") -> Run:
-    return start(make_runbook(team, ACT.format(effect=effect, more=more)), make_actor(team), team, incident)
+    return start(make_runbook(team, switching(effect, more) + LOOKS), make_actor(team), team, incident)
 
 
 def killed(run: Run, name: str = "act") -> None:
@@ -105,7 +94,7 @@ def test_case_11_kill_after_the_send(
 def doubted(team: Team, incident: Incident, world: World, moved_clock: Any) -> Run:
     """A run whose action of class once was sent by a worker that died."""
     world.actions = [Killed()]
-    run = acting(team, incident, "once", ASKS)
+    run = acting(team, incident, "once", f"{ASKS}\n      risk: high")
     pump()
     approve(run, "act", make_actor(team))
     killed(run)

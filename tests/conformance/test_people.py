@@ -15,24 +15,18 @@ from runbooks import approvals, revisions, runs
 from runbooks.models import ApprovalRequest, Attempt, Decision, Effect, Run, Runbook, RunEvent, Worker
 from tests.factories import make_actor, make_user
 from tests.factories_postmortems import make_address
-from tests.factories_runbooks import approve, make_runbook, pump, start, states, step
+from tests.factories_runbooks import approve, make_runbook, pump, start, states, step, switching
 from tests.fakes.world import World, known
 
 pytestmark = pytest.mark.django_db
 
-ASKING = """
-  remediate:
-    - id: act
-      name: Switch it?
-      action: world.set
-      with: {{to: b}}
-      risk: medium
-      approval: {{from: [role:oncall], timeout: 20m{more}}}
-"""
+
+def asks(more: str = "") -> str:
+    return switching("set", "risk: medium", f"approval: {{from: [role:oncall], timeout: 20m{more}}}")
 
 
 def asking(team: Team, incident: Incident, more: str = "") -> Run:
-    run = start(make_runbook(team, ASKING.format(more=more)), make_actor(team), team, incident)
+    run = start(make_runbook(team, asks(more)), make_actor(team), team, incident)
     pump()
     return run
 
@@ -124,7 +118,7 @@ def test_case_08_those_escalated_to_may_decide(
 
 
 def test_case_22_pinning(team: Team, incident: Incident, world: World) -> None:
-    runbook = make_runbook(team, ASKING.format(more=""))
+    runbook = make_runbook(team, asks())
     first = start(runbook, make_actor(team), team, incident)
     pump()
     text = runbook.revisions.get().text.replace("to: b", "to: c")

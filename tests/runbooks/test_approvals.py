@@ -17,24 +17,18 @@ from runbooks.models import ApprovalRequest, Decision, Run
 from tests.factories import make_actor, make_user
 from tests.factories_intake import make_endpoint, make_notice, take, tell
 from tests.factories_postmortems import make_address
-from tests.factories_runbooks import approve, make_runbook, pump, start, step
+from tests.factories_runbooks import approve, make_runbook, pump, start, step, switching
 from tests.fakes.world import World
 
 pytestmark = pytest.mark.django_db
 
-ASKING = """
-  remediate:
-    - id: act
-      name: Switch it?
-      action: world.set
-      with: {{to: b}}
-      risk: {risk}
-      approval: {{from: [role:oncall], timeout: 20m{more}}}
-"""
+
+def asks(more: str = "", risk: str = "medium") -> str:
+    return switching("set", f"risk: {risk}", f"approval: {{from: [role:oncall], timeout: 20m{more}}}")
 
 
 def asking(team: Team, incident: Incident | None, more: str = "", risk: str = "medium", **given: Any) -> Run:
-    runbook = make_runbook(team, ASKING.format(more=more, risk=risk))
+    runbook = make_runbook(team, asks(more, risk))
     run = start(runbook, given.pop("actor", None) or make_actor(team), team, incident)
     pump()
     return run
@@ -129,7 +123,7 @@ def test_it_says_that_the_alert_resolved_before_anybody_was_asked(
     team: Team, incident: Incident, world: World, moved_clock: Any
 ) -> None:
     [touched] = tell(make_endpoint(team, service=incident.service), make_notice())
-    runbook = make_runbook(team, ASKING.format(more="", risk="medium"))
+    runbook = make_runbook(team, asks())
     runs.start(
         runbook, given={}, actor=ALERT, team=team, incident=touched.incident, alert=touched.alert, reason="it fired"
     )

@@ -13,21 +13,11 @@ from runbooks import acting, autonomy, execution, runs
 from runbooks.actions.base import Ambiguous
 from runbooks.models import ApprovalRequest, Effect, Lock, Run
 from tests.factories import make_actor
-from tests.factories_runbooks import approve, make_runbook, pump, start, states, step
+from tests.factories_runbooks import ASKS, approve, make_runbook, pump, start, states, step, switching
 from tests.fakes.world import World
 
 pytestmark = pytest.mark.django_db
 
-ACT = """
-  remediate:
-    - id: act
-      name: Switch it?
-      action: world.{effect}
-      with: {{to: b}}
-      risk: {risk}
-      {more}
-"""
-ASKS = "approval: {from: [role:oncall]}"
 UNDO = "undo: {action: world.set, with: {to: off}}"
 
 
@@ -35,8 +25,8 @@ def acting_at(
     team: Team, incident: Incident, level: str, more: str = ASKS, *, risk: str = "medium", effect: str = "set"
 ) -> Run:
     set_to(level)
-    text = ACT.format(effect=effect, risk=risk, more=more)
-    run = start(make_runbook(team, text), make_actor(team), team, incident)
+    runbook = make_runbook(team, switching(effect, f"risk: {risk}", more))
+    run = start(runbook, make_actor(team), team, incident)
     pump()
     return run
 
@@ -114,7 +104,7 @@ def test_approve_lets_low_risk_go_as_it_is_written(team: Team, incident: Inciden
 def test_a_run_whose_added_approval_nobody_can_give_says_so(team: Team, incident: Incident, world: World) -> None:
     actor = make_actor(team)
     team.groups.get(slug="oncall").members.clear()
-    run = start(make_runbook(team, ACT.format(effect="set", risk="medium", more="pin: always")), actor, team, incident)
+    run = start(make_runbook(team, switching("set", "risk: medium")), actor, team, incident)
     assert "Nobody can approve: act asks role:oncall" in run.warning
 
 
@@ -160,7 +150,7 @@ def test_what_would_have_gone_alone_asks_once_the_level_is_stricter(
     team: Team, incident: Incident, world: World
 ) -> None:
     set_to("auto_reversible")
-    runbook = make_runbook(team, ACT.format(effect="set", risk="medium", more=UNDO))
+    runbook = make_runbook(team, switching("set", "risk: medium", UNDO))
     run = start(runbook, make_actor(team), team, incident)
     execution._one(step(run, "act").pk, "test")
     assert (step(run, "act").state, step(run, "act").stage) == ("ready", "apply")

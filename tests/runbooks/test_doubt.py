@@ -14,26 +14,15 @@ from runbooks.actions.base import Ambiguous
 from runbooks.checks.base import CheckError
 from runbooks.models import ApprovalRequest, Effect, Run
 from tests.factories import make_actor
-from tests.factories_runbooks import approve, make_runbook, pump, start, states, step
+from tests.factories_runbooks import ASKS, approve, make_runbook, pump, start, states, step, switching
 from tests.fakes.world import World
 
 pytestmark = pytest.mark.django_db
 
-ONE = """
-  remediate:
-    - id: act
-      name: Switch it?
-      action: world.{effect}
-      with: {{to: b}}
-      attempts: 1
-      {more}
-"""
-ASKS = "approval: {from: [role:oncall]}"
-
 
 def doubted(team: Team, incident: Incident, world: World, effect: str, more: str = "pin: always") -> Run:
     world.actions = [Ambiguous("The answer was lost.")]
-    run = start(make_runbook(team, ONE.format(effect=effect, more=more)), make_actor(team), team, incident)
+    run = start(make_runbook(team, switching(effect, "attempts: 1", more)), make_actor(team), team, incident)
     pump()
     if more == ASKS:
         approve(run, "act", make_actor(team))
@@ -88,7 +77,7 @@ def test_it_looks_before_it_sends_again_what_can_be_looked_up(
     team: Team, incident: Incident, world: World, moved_clock: Any
 ) -> None:
     world.actions, world.lookups = [Ambiguous("The answer was lost.")], [None, None, None, True]
-    run = start(make_runbook(team, ONE.format(effect="probe", more="pin: always")), make_actor(team), team, incident)
+    run = start(make_runbook(team, switching("probe", "attempts: 1")), make_actor(team), team, incident)
     for _ in range(4):
         pump()
         moved_clock.forward(minutes=1)

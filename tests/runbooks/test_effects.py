@@ -19,27 +19,17 @@ from runbooks.checks.base import CheckError
 from runbooks.ledger import key_of
 from runbooks.models import Effect, Lock, Run
 from tests.factories import make_actor
-from tests.factories_runbooks import approve, make_runbook, pump, start, states, step
+from tests.factories_runbooks import ASKS, LOOKS, approve, make_runbook, pump, start, states, step, switching
 from tests.fakes.world import Killed, World
 
 pytestmark = pytest.mark.django_db
 
-ONE = """
-  remediate:
-    - id: act
-      name: Switch it?
-      action: world.{effect}
-      with: {{to: b}}
-      {more}
-  verify:
-    - {{id: look, check: world.ask, pass_if: value > 0}}
-"""
 # One change at a time on the service, as every action of medium or high risk has it.
 LOCKS = 'lock: "service:rag-chat"'
 
 
 def acting(team: Team, incident: Incident | None, effect: str, more: str = "on_verdict: {fail: stop}") -> Run:
-    return start(make_runbook(team, ONE.format(effect=effect, more=more)), make_actor(team), team, incident)
+    return start(make_runbook(team, switching(effect, more) + LOOKS), make_actor(team), team, incident)
 
 
 def killed(run: Run) -> None:
@@ -57,7 +47,7 @@ def ledger() -> list[tuple[str, int]]:
 def doubted(team: Team, incident: Incident, world: World, moved_clock: Any) -> Run:
     """A run whose action of class once was sent by a worker that died."""
     world.actions = [Killed()]
-    run = acting(team, incident, "once", "approval: {from: [role:oncall]}\n      risk: high")
+    run = acting(team, incident, "once", f"{ASKS}\n      risk: high")
     pump()
     approve(run, "act", make_actor(team))
     killed(run)
@@ -210,7 +200,7 @@ def test_it_is_not_skipped_while_it_may_have_happened(
 
 def test_it_never_overlaps_with_another_on_the_same_service(team: Team, incident: Incident, world: World) -> None:
     head = "inputs:\n  service: {type: string}\n"
-    text = ONE.format(effect="set", more=LOCKS)
+    text = switching("set", LOCKS) + LOOKS
     first, second = (
         start(make_runbook(team, text, head=head), make_actor(team), team, incident, service="rag-chat")
         for _ in range(2)
@@ -223,7 +213,7 @@ def test_it_never_overlaps_with_another_on_the_same_service(team: Team, incident
 
 
 def test_it_keeps_no_lock_from_others_while_paused(team: Team, incident: Incident, world: World) -> None:
-    first = acting(team, incident, "set", f"approval: {{from: [role:oncall]}}\n      {LOCKS}")
+    first = acting(team, incident, "set", f"{ASKS}\n      {LOCKS}")
     second = acting(team, incident, "set", LOCKS)
     ticker.tick("test")
     assert Lock.objects.get().step_run == step(second, "act")
@@ -240,7 +230,7 @@ def test_it_keeps_no_lock_from_others_while_paused(team: Team, incident: Inciden
 
 
 def test_it_is_not_sent_again_by_a_worker_that_finds_it_sent(team: Team, incident: Incident, world: World) -> None:
-    run = acting(team, incident, "once", "approval: {from: [role:oncall]}\n      risk: high")
+    run = acting(team, incident, "once", f"{ASKS}\n      risk: high")
     pump()
     approve(run, "act", make_actor(team))
     claimed = execution.claim(step(run, "act").pk, "w")

@@ -19,21 +19,11 @@ from runbooks import execution, killswitch, runs, ticker
 from runbooks.actions.base import Ambiguous
 from runbooks.models import Effect, Lock, Run, RunEvent
 from tests.factories import make_actor, make_incident, make_service
-from tests.factories_runbooks import approve, make_runbook, pump, start, states, step
+from tests.factories_runbooks import ASKS, approve, make_runbook, pump, start, states, step, switching
 from tests.fakes.world import Killed, World
 
 pytestmark = pytest.mark.django_db
 
-ACT = """
-  remediate:
-    - id: act
-      name: Switch it?
-      action: world.{effect}
-      with: {{to: b}}
-      risk: {risk}
-      {more}
-"""
-ASKS = "approval: {from: [role:oncall]}"
 RECHECKED = """
   check:
     - {id: bad, name: Is it bad?, check: world.ask, fail_if: value > 5, attempts: 1}
@@ -43,8 +33,8 @@ RECHECKED = """
 
 
 def acting(team: Team, incident: Incident | None, more: str = ASKS, effect: str = "set", risk: str = "medium") -> Run:
-    text = ACT.format(effect=effect, risk=risk, more=more)
-    return start(make_runbook(team, text), make_actor(team), team, incident)
+    runbook = make_runbook(team, switching(effect, f"risk: {risk}", more))
+    return start(runbook, make_actor(team), team, incident)
 
 
 def approved(team: Team, incident: Incident | None, **how: Any) -> Run:

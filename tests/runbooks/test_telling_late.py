@@ -18,22 +18,15 @@ from tests.conftest import Clock
 from tests.factories import make_actor, make_incident, make_service, make_user
 from tests.factories_intake import make_endpoint, take
 from tests.factories_postmortems import make_address
-from tests.factories_runbooks import make_runbook, pump, start, step
+from tests.factories_runbooks import make_runbook, pump, start, step, switching
 from tests.factories_web import signed_in
 from tests.fakes import web
 from tests.fakes.world import World
 from web.operate import watch
 
 pytestmark = pytest.mark.django_db
-ASKING = """
-  remediate:
-    - id: act
-      name: Switch it?
-      action: world.set
-      with: {to: b}
-      risk: medium
-      approval: {from: [role:oncall], timeout: 4h}
-"""
+
+ASKING = switching("set", "risk: medium", "approval: {from: [role:oncall], timeout: 4h}")
 
 
 class Phone:

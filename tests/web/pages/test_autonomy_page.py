@@ -11,16 +11,12 @@ from django.test import Client
 from catalog.models import Service, Team
 from runbooks.models import StepRun
 from tests.factories import make_actor, make_incident, make_service, make_user
-from tests.factories_runbooks import make_runbook, pump, start, step
+from tests.factories_runbooks import ASKS, make_runbook, pump, start, step, switching
 from tests.factories_web import Program, signed_in
 from tests.factories_web import text_of as text_in
 from tests.fakes.world import World, known
 
 pytestmark = pytest.mark.django_db
-ASKS = """
-  remediate:
-    - {id: act, name: Switch it?, action: world.set, with: {to: b}, approval: {from: [role:oncall]}}
-"""
 
 
 def text_of(answer: Any) -> str:
@@ -68,7 +64,7 @@ def test_the_api_sets_it_too(team: Team, service: Service) -> None:
 
 def test_a_suggestion_is_shown_and_answered(team: Team, service: Service, client: Client, world: World) -> None:
     Service.objects.update(autonomy="suggest")
-    run = start(make_runbook(team, ASKS), make_actor(team), team, make_incident(team, service))
+    run = start(make_runbook(team, switching("set", ASKS)), make_actor(team), team, make_incident(team, service))
     pump()
     assert "Do this by hand: Switch off → b" in text_of(client.get("/"))
     assert "Do this by hand: Switch off → b" in text_of(client.get(f"/runs/{run.uuid}"))

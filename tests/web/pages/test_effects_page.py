@@ -12,10 +12,11 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from catalog.models import KillSwitch, Team
+from incidents.models import Incident
 from runbooks import killswitch
 from runbooks.models import ApprovalRequest
 from tests.factories import make_actor, make_incident, make_service, make_team, make_user
-from tests.factories_runbooks import approve, make_runbook, pump, start
+from tests.factories_runbooks import ASKS, approve, make_runbook, pump, start, switching
 from tests.factories_web import Program, signed_in
 from tests.factories_web import text_of as text_in
 from tests.fakes.world import World, known
@@ -25,12 +26,6 @@ pytestmark = pytest.mark.django_db
 
 def text_of(answer: Any) -> str:
     return text_in(answer)
-
-
-ASKS = """
-  remediate:
-    - {id: act, name: Switch it?, action: world.set, with: {to: b}, approval: {from: [role:oncall]}}
-"""
 
 
 @pytest.fixture
@@ -44,8 +39,17 @@ def client(team: Team) -> Client:
     return signed_in(make_user("riley", team=team))
 
 
+def incident_of_chat(team: Team) -> Incident:
+    return make_incident(team, make_service(team, "rag-chat"))
+
+
 def test_it_stops_and_allows_with_a_reason_and_every_page_says_so(team: Team, client: Client, world: World) -> None:
-    start(make_runbook(team, ASKS), make_actor(team), team, make_incident(team, make_service(team, "rag-chat")))
+    start(
+        make_runbook(team, switching("set", ASKS)),
+        make_actor(team),
+        team,
+        make_incident(team, make_service(team, "rag-chat")),
+    )
     pump()
     assert "Stop all effects" in text_of(client.get("/"))
     assert "Switch it?" in text_of(client.get("/effects"))
@@ -61,7 +65,12 @@ def test_it_stops_and_allows_with_a_reason_and_every_page_says_so(team: Team, cl
 
 
 def test_an_approval_that_is_held_back_says_so(team: Team, client: Client, world: World) -> None:
-    run = start(make_runbook(team, ASKS), make_actor(team), team, make_incident(team, make_service(team, "rag-chat")))
+    run = start(
+        make_runbook(team, switching("set", ASKS)),
+        make_actor(team),
+        team,
+        make_incident(team, make_service(team, "rag-chat")),
+    )
     pump()
     killswitch.pull(reason="Flags are broken.", actor=make_actor(team, username="ada"))
     approve(run, "act", make_actor(team))
@@ -75,7 +84,7 @@ def test_an_approval_that_is_held_back_says_so(team: Team, client: Client, world
 
 def test_it_shows_no_actions_of_other_teams(client: Client, world: World) -> None:
     other = make_team()
-    start(make_runbook(other, ASKS), make_actor(other), other)
+    start(make_runbook(other, switching("set", ASKS)), make_actor(other), other)
     pump()
     page = text_of(client.get("/effects"))
     assert "Switch it?" not in page

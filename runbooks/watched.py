@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,9 @@ from runbooks import reading, watching
 from runbooks.definitions import Definition
 from runbooks.fields import Watch
 from runbooks.models import Run, Sample, StepRun
+
+# Between two samples, and while one is taken.
+UNDER_WAY = ("sleeping", "ready", "leased")
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,11 @@ class Standing:
     samples: list[Sample]
     keys: dict[int, str]
     is_over: bool
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether samples are taken from now on."""
+        return self.start is not None and not self.is_over
 
     @property
     def next_due(self) -> datetime | None:
@@ -58,6 +66,45 @@ def standings(run: Run, steps: list[StepRun]) -> dict[int, Standing]:
         for step in steps
         if step.pk in watches
     }
+
+
+@dataclass(frozen=True)
+class Watching:
+    """A watch that goes on, for lists: how many samples there are of how many, and until when the last is due."""
+
+    step: StepRun
+    taken: int
+    samples: int
+    until: datetime
+
+
+def going_on(steps: Iterable[StepRun]) -> dict[int, Watching]:
+    """Those of the steps that are watches under way, by step; one query at most. Their runs must have been read."""
+    begun = [step for step in steps if step.t0 is not None and step.state in UNDER_WAY and step.run.is_open]
+    found = [(step, step.t0, watch) for step in begun if (watch := _watch_of(step.run, step)) is not None]
+    if not found:
+        return {}
+    rows = Sample.objects.filter(step_run__in=[step.pk for step, _, _ in found]).order_by()
+    taken = Counter(rows.values_list("step_run", flat=True))
+    return {
+        step.pk: Watching(step, taken[step.pk], watch.samples, watching.grid(watch, start).due(watch.samples))
+        for step, start, watch in found
+        if start is not None
+    }
+
+
+def of_runs(runs: Iterable[Run]) -> dict[int, Watching]:
+    """The watch under way of each of these runs that has one, the first by its place, by run; two queries at most."""
+    open_ones = [run.pk for run in runs if run.is_open]
+    if not open_ones:
+        return {}
+    steps = StepRun.objects.filter(run__in=open_ones, kind="check", state__in=UNDER_WAY, t0__isnull=False)
+    # Revisions never change, so their texts are read once per process.
+    steps = steps.select_related("run__revision").defer("result", "run__revision__text", "run__revision__parsed")
+    found: dict[int, Watching] = {}
+    for row in going_on(steps.order_by("position", "item")).values():
+        found.setdefault(row.step.run_id, row)
+    return found
 
 
 def limits(definition: Definition, names: Mapping[str, Any], threshold: object) -> list[tuple[float, str]]:

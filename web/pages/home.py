@@ -15,7 +15,9 @@ from catalog.permissions import Permission
 from common import clock
 from incidents import action_items, postmortems
 from incidents.models import ActionItem, Delivery, Endpoint, Incident, Postmortem
+from runbooks import watched
 from runbooks.models import ApprovalRequest, Run
+from runbooks.watched import Watching
 from web.live import version_of
 from web.operate import door
 from web.pages import setup, words
@@ -111,6 +113,14 @@ def _steps_of(live: Incident) -> list[GuideStep]:
     return [see, read, approve, draft]
 
 
+def _latest(runs: list[Run], waiting: set[int]) -> list[tuple[Run, words.Face, Watching | None]]:
+    watches = watched.of_runs(runs)
+    return [
+        (run, words.run_face(run, waits=run.pk in waiting, watches=run.pk in watches), watches.get(run.pk))
+        for run in runs
+    ]
+
+
 def context_of(request: PersonRequest) -> dict[str, Any]:
     """Everything the page shows."""
     now = clock.now()
@@ -137,10 +147,7 @@ def context_of(request: PersonRequest) -> dict[str, Any]:
             .select_related("incident", "owner")
             .order_by("due_at")[:20]
         ),
-        "latest_runs": [
-            (run, words.run_face(run, waits=any(step.run_id == run.pk for step in waiting)))
-            for run in runs.order_by("-id")[:8]
-        ],
+        "latest_runs": _latest(list(runs.order_by("-id")[:8]), {step.run_id for step in waiting}),
         # A sender is told 202 whatever it sends; that nobody could read it must be seen by somebody.
         "unread": list(
             visible(Delivery.objects.select_related("endpoint"), request.actor, team="endpoint__team")

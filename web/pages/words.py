@@ -123,8 +123,8 @@ def step_face(step: StepRun, *, is_watch: bool = False) -> Face:
     return Face("queued", "Queued")
 
 
-def run_face(run: Run, *, waits: bool = False) -> Face:
-    """The glyph and word of a run; `waits` says that one of its steps waits for a person."""
+def run_face(run: Run, *, waits: bool = False, watches: bool = False) -> Face:
+    """The glyph and word of a run: whether one of its steps waits for a person, or watches whether something holds."""
     if run.state == "finished" and run.is_plan:
         return Face("skipped", "Dry run ended")
     if run.state == "finished":
@@ -139,7 +139,9 @@ def run_face(run: Run, *, waits: bool = False) -> Face:
         return Face("running", "Stopping")
     if run.state == "queued":
         return Face("queued", "Queued")
-    return Face("waits", "Waits for a person") if waits else Face("running", "Running")
+    if waits:
+        return Face("waits", "Waits for a person")
+    return Face("clock", "Watching") if watches else Face("running", "Running")
 
 
 def effect_word(effect: Effect) -> str:

@@ -16,7 +16,9 @@ from catalog.permissions import Permission
 from common import clock
 from incidents import pins
 from incidents.models import Alert, Delivery, Incident, Postmortem, TimelineEntry
+from runbooks import watched
 from runbooks.models import Run, StepRun
+from runbooks.watched import Watching
 from web.pages import words
 from web.pages.waiting import Ask, asks, waits_for_person
 from web.policy import PersonRequest, team_object_or_404
@@ -47,12 +49,20 @@ class RunLine:
     face: words.Face
     counts: list[tuple[str, int]]
     steps: list[StepRun]
+    # The watches among them that are under way, by step.
+    watches: dict[int, Watching]
 
     @property
     def waiting(self) -> StepRun | None:
-        """The step that the run waits for: a person, a lock, a timer."""
+        """The step that the run waits for: a person, a lock, a timer; a watch only when nothing else holds it up."""
         stuck = [step for step in self.steps if step.state in ("blocked", "unknown", "sleeping")]
-        return next((step for step in stuck if waits_for_person(step)), stuck[0] if stuck else None)
+        others = [step for step in stuck if step.pk not in self.watches]
+        return next((step for step in others if waits_for_person(step)), others[0] if others else None)
+
+    @property
+    def watching(self) -> Watching | None:
+        """What the run watches while it waits for nothing else."""
+        return None if self.waiting else next(iter(self.watches.values()), None)
 
 
 @dataclass(frozen=True)
@@ -128,10 +138,14 @@ def run_lines(incident: Incident) -> list[RunLine]:
     for step in rows if runs else []:
         step.run = by_key[step.run_id]
         steps[step.run_id].append(step)
-    return [
-        RunLine(run, words.run_face(run, waits=_waits(steps[run.pk])), counts(steps[run.pk]), steps[run.pk])
-        for run in runs
-    ]
+    under_way = watched.going_on([step for mine in steps.values() for step in mine])
+    return [_line(run, steps[run.pk], under_way) for run in runs]
+
+
+def _line(run: Run, steps: list[StepRun], under_way: dict[int, Watching]) -> RunLine:
+    watches = {step.pk: under_way[step.pk] for step in steps if step.pk in under_way}
+    face = words.run_face(run, waits=_waits(steps), watches=bool(watches))
+    return RunLine(run, face, counts(steps), steps, watches)
 
 
 def _waits(steps: list[StepRun]) -> bool:

@@ -15,6 +15,7 @@ from incidents.postmortem_facts import SIGNALS
 from runbooks.diagnosis import CONFIDENCE
 from runbooks.models import StepRun
 from runbooks.reading import written
+from runbooks.watched import Watching
 from web.pages import words
 from web.pages.incidents.finding import AlertCounts, RunLine
 from web.pages.waiting import Ask
@@ -92,7 +93,8 @@ def causes(diagnosis: dict[str, Any], found: list[Evidence], runs: list[RunLine]
     by_key = {row.key: row for row in found}
     run = next((line for line in runs if line.run.diagnosis.get("ranked")), None)
     steps = {step.step: step for step in reversed(run.steps)} if run else {}
-    ranked = [_cause(row, by_key, steps) for row in _ranked(diagnosis)]
+    watches = run.watches if run else {}
+    ranked = [_cause(row, by_key, steps, watches) for row in _ranked(diagnosis)]
     top = next((place for place, row in enumerate(_ranked(diagnosis)) if row.get("id") == diagnosis.get("top")), None)
     checks = [step for step in steps.values() if step.kind == "check" and step.phase in ("check", "measure", "triage")]
     settled = run is not None and (not run.run.is_open or all(step.is_terminal for step in checks))
@@ -103,7 +105,9 @@ def _ranked(diagnosis: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for row in diagnosis.get("ranked", []) if isinstance(row, dict)]
 
 
-def _cause(row: dict[str, Any], by_key: dict[str, Evidence], steps: dict[str, StepRun]) -> Cause:
+def _cause(
+    row: dict[str, Any], by_key: dict[str, Evidence], steps: dict[str, StepRun], watches: dict[int, Watching]
+) -> Cause:
     speaks_for: list[Cited] = []
     against: list[Cited] = []
     for line in sorted(row.get("lines", []), key=lambda line: -abs(line.get("points", 0))):
@@ -113,7 +117,7 @@ def _cause(row: dict[str, Any], by_key: dict[str, Evidence], steps: dict[str, St
         if points:
             cited = Cited(key, proof.number if proof else None, said, points)
             (speaks_for if points > 0 else against).append(cited)
-    missing = [_not_checked(str(name), steps.get(str(name))) for name in row.get("not_checked", [])]
+    missing = [_not_checked(str(name), steps.get(str(name)), watches) for name in row.get("not_checked", [])]
     return Cause(
         str(row.get("title", "")),
         row.get("confidence", 0.0),
@@ -124,11 +128,11 @@ def _cause(row: dict[str, Any], by_key: dict[str, Evidence], steps: dict[str, St
     )
 
 
-def _not_checked(name: str, step: StepRun | None) -> NotChecked:
+def _not_checked(name: str, step: StepRun | None, watches: dict[int, Watching]) -> NotChecked:
     short = name.replace("_", " ")
     if step is None:
         return NotChecked(short, short, "not part of this run")
-    why = words.step_face(step).word.lower()
+    why = words.step_face(step, is_watch=step.pk in watches).word.lower()
     if step.state == "settled" and step.reason:
         why = words.reason(step.reason)
     return NotChecked(short, step.name, why)
@@ -219,6 +223,7 @@ class Course:
     running: StepRun | None
     following: StepRun | None
     waits: bool
+    watching: Watching | None = None
 
 
 def course(runs: list[RunLine]) -> Course:
@@ -227,9 +232,15 @@ def course(runs: list[RunLine]) -> Course:
         if not line.run.is_open:
             continue
         running = next((step for step in line.steps if step.state == "leased"), None)
-        stuck = running or line.waiting
+        if running is not None and running.pk in line.watches:
+            # A sample of a watch takes a moment; that it goes on is what counts.
+            running = None
+        watching = line.watching if running is None else None
+        stuck = running or line.waiting or (watching.step if watching else None)
         if stuck is None:
             continue
         later = [step for step in line.steps if step.state == "pending" and step.position > stuck.position]
-        return Course(running, later[0] if later else None, waits=running is None)
+        return Course(
+            running, later[0] if later else None, waits=running is None and watching is None, watching=watching
+        )
     return Course(None, None, waits=False)

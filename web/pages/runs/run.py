@@ -77,7 +77,11 @@ def context_of(run: Run, typed: dict[str, forms.Form] | None = None) -> dict[str
         "run": run,
         "damage": damage.of(run, steps) if run.is_open else "",
         "phases": phases,
-        "run_face": words.run_face(run, waits=any(row.waits for row in rows)),
+        "run_face": words.run_face(
+            run,
+            waits=any(row.waits for row in rows),
+            watches=any(row.watch and row.watch.standing.is_under_way for row in rows),
+        ),
         "waiting_rows": [row for row in rows if row.waits],
         "ranked": [row for row in run.diagnosis.get("ranked", []) if isinstance(row, dict)],
         "top": run.diagnosis.get("top", ""),

@@ -6,6 +6,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 
 from catalog.permissions import Permission
+from runbooks import watched
 from runbooks.models import OPEN_RUN_STATES, Run, StepRun
 from web.pages import words
 from web.pages.paging import paged
@@ -29,5 +30,9 @@ def runs(request: PersonRequest) -> HttpResponse:
         rows = rows.filter(runbook__slug=request.GET["runbook"])
     page = paged(request, rows.order_by("-id"))
     waiting = set(StepRun.objects.filter(WAITING, run__in=page.rows).values_list("run_id", flat=True))
-    lines = [(run, words.run_face(run, waits=run.pk in waiting)) for run in page.rows]
+    watches = watched.of_runs(page.rows)
+    lines = [
+        (run, words.run_face(run, waits=run.pk in waiting, watches=run.pk in watches), watches.get(run.pk))
+        for run in page.rows
+    ]
     return render(request, "runs/listing.html", {"lines": lines, "page": page, "view": view, "views": VIEWS})

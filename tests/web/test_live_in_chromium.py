@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests import browser as browsers
+from tests.web.pages.test_postmortem_in_chromium import drafted, settled, write
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 HALF = "Looks like the retri"
@@ -203,19 +204,57 @@ def test_a_server_killed_and_started_under_open_pages_is_no_loss(chromium: Brows
         headers = {"Authorization": f"Bearer {first.token()}"}
         with httpx2.Client(base_url=f"{first.base}/api/v1", headers=headers, timeout=30) as api:
             number = declare(api)
-            page = browsers.signed_in(chromium, first).new_page()
+            session = browsers.signed_in(chromium, first)
+            page, section = session.new_page(), Section(session.new_page(), first, api)
             opened(page, first, number)
             page.get_by_label("Note", exact=True).type(HALF)
             page.evaluate("window.sameDocument = true")
+            section.types(" While it died")
             os.killpg(first.process.pid, signal.SIGKILL)
             first.process.wait()
+            section.types(" and while it was gone.")
             expect(page.locator("[data-notice]")).to_contain_text("reconnecting", timeout=15_000)
+            section.says("Kept on this device, tried again by itself")
             port = int(first.base.rpartition(":")[2])
             with browsers.up(tmp_path, "--no-demo", port=port):
                 expect(page.locator("[data-notice]")).to_be_hidden(timeout=30_000)
+                section.says(re.compile(r"saved \d\d:\d\d:\d\d UTC"))
+                section.types(" And after.")
                 tell(api, number, "told by the second server")
                 expect(page.locator("#timeline")).to_contain_text("told by the second server", timeout=10_000)
                 expect(page.get_by_label("Note", exact=True)).to_have_value(HALF)
                 assert page.evaluate("window.sameDocument"), "without loading the page again"
                 page.locator("form[data-note] button[type=submit]").click()
                 expect(page.locator("#timeline")).to_contain_text(HALF)
+                section.holds("Before. While it died and while it was gone. And after.")
+
+
+class Section:
+    """A section of a postmortem that somebody has open and writes in."""
+
+    def __init__(self, page: Page, up: browsers.Up, api: httpx2.Client) -> None:
+        self.page, self.api, self.number = page, api, drafted(api)
+        page.goto(f"{up.base}/postmortems/{self.number}")
+        page.evaluate("window.sameDocument = true")
+        write(page, "Summary", "Before.")
+        settled(api, self.number, "summary", "Before.", page)
+        self.area = page.get_by_label("Text of Summary")
+
+    def types(self, words: str) -> None:
+        """Key by key, at the end."""
+        self.area.press("Control+End")
+        self.page.keyboard.type(words, delay=10)
+
+    def says(self, words: str | re.Pattern[str]) -> None:
+        """What stands below it about saving."""
+        expect(self.page.locator("#s-summary [data-told]")).to_contain_text(words, timeout=15_000)
+
+    def holds(self, words: str) -> None:
+        """On the page, which was never loaded anew, and in the database; nothing of it is left on the device."""
+        settled(self.api, self.number, "summary", words, self.page)
+        expect(self.area).to_have_value(words)
+        expect(self.page.locator("[data-notice]")).to_be_hidden()
+        assert self.page.evaluate("window.sameDocument")
+        self.area.press("Control+Enter")
+        expect(self.page.locator("#s-summary .is-edited")).to_contain_text("edited by Admin")
+        assert self.page.evaluate("Object.keys(localStorage).filter(name => name.includes('summary'))") == []

@@ -44,20 +44,25 @@ def other(chromium: Browser, bare: browsers.Up, session: BrowserContext) -> Brow
     return context
 
 
-@pytest.fixture
-def number(bare_api: httpx2.Client) -> int:
-    """A mitigated incident with a drafted postmortem."""
-    made = bare_api.post("/incidents", json={"title": "Answers got worse", "severity": 2, "team": "default"})
+def drafted(api: httpx2.Client) -> int:
+    """A mitigated incident with a drafted postmortem; gives its number."""
+    made = api.post("/incidents", json={"title": "Answers got worse", "severity": 2, "team": "default"})
     found = int(made.json()["number"])
-    bare_api.post(f"/incidents/{found}/note", json={"text": "The provider is slow."})
-    assert bare_api.post(f"/incidents/{found}/mitigate", json={"note": "It is over"}).status_code == 200
+    api.post(f"/incidents/{found}/note", json={"text": "The provider is slow."})
+    assert api.post(f"/incidents/{found}/mitigate", json={"note": "It is over"}).status_code == 200
     item = {
         "incident": found, "title": "Add an alert on latency", "kind": "detect", "owner": "admin", "cause": 4,
         "due_on": "2099-01-31", "tracker": "https://tracker.example.com/7", "closing_check": "It rings in a drill.",
     }  # fmt: skip
-    assert bare_api.post("/action-items", json=item).status_code == 201
-    assert bare_api.post(f"/postmortems/{found}/draft").status_code == 200
+    assert api.post("/action-items", json=item).status_code == 201
+    assert api.post(f"/postmortems/{found}/draft").status_code == 200
     return found
+
+
+@pytest.fixture
+def number(bare_api: httpx2.Client) -> int:
+    """One of its own for each test."""
+    return drafted(bare_api)
 
 
 def text_of(bare_api: httpx2.Client, number: int, key: str) -> str:

@@ -426,7 +426,10 @@
   }
 
   // --- leaving and coming back ----------------------------------------------------------------------------------------
-  window.addEventListener("online", () => writers.forEach((writer) => writer.save()));
+  const saveAll = () => writers.forEach((writer) => writer.save());
+  window.addEventListener("online", saveAll);
+  // The server has just answered the page, so what could not be saved need not wait for its next try.
+  document.body.addEventListener("pulse", saveAll);
   window.addEventListener("beforeunload", (event) => { if ([...writers.values()].some((writer) => writer.dirty)) event.preventDefault(); });
   window.addEventListener("pagehide", () => {
     writers.forEach((writer) => {

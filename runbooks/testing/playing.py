@@ -29,7 +29,6 @@ from runbooks.models import (
     ApprovalRequest,
     DiagnosisSnapshot,
     Effect,
-    Revision,
     Run,
     Runbook,
     StepRun,

@@ -102,7 +102,7 @@ def _steps_of(live: Incident) -> list[GuideStep]:
         verifying = decided and run is not None and run.is_open
         draft = GuideStep(
             "Open the draft",
-            "The fix is being verified: three minutes here, a quarter of an hour in earnest."
+            "The fix is being verified: three minutes here; in earnest a quarter of an hour, and a day's watch."
             if verifying
             else "The postmortem writes itself from the timeline.",
             done=False,

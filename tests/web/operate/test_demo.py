@@ -52,8 +52,9 @@ def test_it_verifies_the_cure_whenever_it_looks(idle: int) -> None:
         hand.at = approved + 150 + late * 1.7
         now = [counted(world, query, hand.at, 130) for query in (CORRECT, LABELLED)]
         found = comparing.rates(
-            k_now=now[0], n_now=now[1], k_before=before[0], n_before=before[1], margin=0.06, min_n=100, better="higher"
-        )
+            k_now=now[0], n_now=now[1], k_before=before[0], n_before=before[1],
+            margin=0.06, min_n=100, better="higher", looks=3,
+        )  # fmt: skip
         verdicts.add(found.verdict)
     assert verdicts == {"pass"}
 

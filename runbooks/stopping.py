@@ -157,11 +157,11 @@ def _end(run: Run, *, now: datetime) -> None:
     aftermath.tell(run, now=now)
     if run.parent_step_id is None:
         _tell_team(run, told, because)
-    following = Run.objects.filter(
-        runbook=run.runbook_id, concurrency_key=run.concurrency_key, state="queued"
-    ).order_by("pk")
-    for waiting in following[:1]:
-        background.hint("runbooks.advance", "engine", waiting.pk)
+    if run.concurrency_key:
+        # Whoever holds none has nobody behind it, and all runs that its runbook ever had would be read to see that.
+        same = Run.objects.filter(runbook=run.runbook_id, concurrency_key=run.concurrency_key, state="queued")
+        for waiting in same.order_by("pk").values_list("pk", flat=True)[:1]:
+            background.hint("runbooks.advance", "engine", waiting)
 
 
 def _tell_team(run: Run, told: str, because: str) -> None:

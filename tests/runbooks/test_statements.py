@@ -36,3 +36,14 @@ def test_a_step_from_claim_to_the_next_costs_few_statements(
     # SQLite's clock is this machine's; PostgreSQL is asked for its own.
     most += 3 if connection.vendor == "postgresql" else 0
     assert len(seen) <= most, [query["sql"][:100] for query in seen.captured_queries]
+
+
+def test_the_end_of_a_run_that_holds_no_key_asks_for_none_behind_it(team: Team, world: World) -> None:
+    run = start(make_runbook(team, STEPS.partition("    - {id: b")[0]), make_actor(team), team)
+    with CaptureQueriesContext(connection) as seen:
+        execution._one(StepRun.objects.get(run=run).pk, "w")
+    run.refresh_from_db()
+    assert (run.state, run.concurrency_key) == ("finished", "")
+    behind = [query["sql"] for query in seen if query["sql"].startswith("SELECT") and "'queued'" in query["sql"]]
+    assert behind == []
+    assert len(seen) <= 48 + (5 if connection.vendor == "postgresql" else 0)

@@ -7,6 +7,7 @@ asks are the modules that act.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from common.plain import plain
@@ -65,9 +66,10 @@ def of_child(child: Run) -> dict[str, Any]:
         return {"verdict": "error", "reason": child.state, "summary": said, "result": child.outputs}
     rows = list(child.steps.order_by("position", "item"))
     checks = [row for row in rows if row.kind == "check" and row.state == "settled" and row.verdict != "skipped"]
-    parts = [f"{len(checks)} of its checks ran"] if checks else []
-    parts += [f"{row.name}: {WORDS[row.verdict]}" for row in checks if row.verdict != "pass"]
-    parts += [f"{row.name}: {row.summary.rstrip('.')}" for row in rows if row.reason == REASON and row.kind != "wait"]
+    found = Counter(WORDS[row.verdict] for row in checks)
+    parts = [f"its checks ran ({', '.join(f'{count} × {word}' for word, count in found.items())})"] if checks else []
+    would = [row for row in rows if row.reason == REASON and row.kind != "wait"]
+    parts += [f"{row.name}{'' if row.name.endswith('?') else ':'} {row.summary.rstrip('.')}" for row in would]
     parts += [f"it would stop there ({child.stop_reason})"] if child.stop_reason else []
     said = f"Would run {which}: {'; '.join(parts) or 'nothing of it is needed'}."
     return {"verdict": "skipped", "reason": REASON, "summary": said[:MOST_WORDS], "result": child.outputs}

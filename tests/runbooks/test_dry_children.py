@@ -40,7 +40,7 @@ def test_the_other_is_run_dry_and_said_in_a_sentence(world: World, team: Team, m
     assert (called.verdict, called.reason, called.result) == ("skipped", "dry_run", {"look": 1.0})
     (name,) = [user.username for user in team.groups.get(slug="oncall").members.all()]
     assert called.summary == (
-        "Would run other (revision 1): 2 of its checks ran; look: Problem found; holds: Problem found; "
+        "Would run other (revision 1): its checks ran (2 × Problem found); "
         f"read: Would ask role:oncall ({name}), for at most 1h; "
         f"act: Would do: Switch off → b. First 1 of role:oncall ({name}) would have to approve it; "
         "after 10m also team:default; tell: Would do: Switch off → all; it would stop there (step holds: fail)."

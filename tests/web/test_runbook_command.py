@@ -76,7 +76,7 @@ def test_plan_enters_what_it_runs_and_waits_for_no_worker(world: World, team: Te
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith(
-        "check     call: skipped. Would run inner (revision 1): 1 of its checks ran; look: Problem"
+        "check     call: skipped. Would run inner (revision 1): its checks ran (1 × Problem found)"
     )
     assert lines[1] == "  check     look: fail. The value is 1.0."
     assert lines[2].startswith("  remediate act: skipped. Would do: Switch off → on.")

@@ -105,6 +105,12 @@ def test_without_javascript_the_drawing_stands(chromium: Browser, demo: Demo) ->
     box = chart.bounding_box()
     assert box is not None
     assert box["height"] == 120
+    # The reader's zone is not known without a script, so it says whose time it tells, within the page.
+    word = chart.get_by_text("UTC", exact=True)
+    expect(word).to_be_visible()
+    place = word.bounding_box()
+    assert place is not None
+    assert place["x"] + place["width"] <= PHONE["width"]
     page.get_by_text("Table").first.click()
     expect(page.locator(".figure-foot table").first).to_be_visible()
     page.context.close()

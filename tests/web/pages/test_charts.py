@@ -8,7 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from django.http import HttpResponse
+from django.template import engines
 
+from tests.factories_web import text_of
 from web.pages import chart_axes
 from web.pages.charts import Band, Chart, Mark, lines
 
@@ -142,3 +145,11 @@ def test_uplot_gets_the_same_breaks() -> None:
     told = json.loads(drawn({"cost": points(1, None, 3, 4)}, unit="USD/h").data)
     assert told["lines"][0]["v"] == [1, None, 3, 4]
     assert told["unit"] == "USD/h"
+
+
+def test_its_table_and_its_marks_are_told_in_utc() -> None:
+    chart = drawn({"cost": points(*range(21))}, marks=[Mark("onset", at(10), "onset")])
+    source = '{% from "components/charts.html" import chart %}{{ chart(drawn) }}'
+    text = text_of(HttpResponse(engines["jinja2"].from_string(source).render({"drawn": chart})))
+    assert "Time (UTC)" in text
+    assert f"{at(10):%d %b %H:%M:%S} UTC: onset" in text

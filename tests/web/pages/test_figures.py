@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.core.management import call_command
 
@@ -29,6 +31,12 @@ def test_the_export_holds_the_signal_and_what_is_cited(world: World) -> None:
     assert "<script" not in page
     assert "style=" not in page
     assert '<link rel="stylesheet" href="/static/charts.css">' in page
+
+
+def test_each_drawing_says_whose_time_it_tells(world: World) -> None:
+    page = signed_in(world.member).get(f"/postmortems/{world.incident.number}/export.html").content.decode()
+    drawings = re.findall(r'<svg class="chart.*?aria-label.*?</figure>', page, re.DOTALL)
+    assert [drawing.count(">UTC</text>") for drawing in drawings] == [1, 1]
 
 
 def test_what_is_not_cited_is_not_drawn(world: World) -> None:

@@ -40,7 +40,7 @@ def waiting(now: datetime) -> list[int]:
 def carry(address_id: int, *, now: datetime | None = None, anybody_reads: bool = True) -> int:
     """Carry what is late for one address; how many messages were tried. Safe to call any number of times.
 
-    `anybody_reads` says that a worker lives, so that it makes sense to wait for what came in meanwhile to be read.
+    `anybody_reads` says that a worker of the queue `engine` lives: then what came in meanwhile is waited for.
     """
     now = now or clock.now()
     late = outbox.late_for(address_id, now)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import close_old_connections, connections
 
@@ -22,10 +22,12 @@ from runbooks.models import Worker
 log = logging.getLogger(__name__)
 EVERY_SECONDS = 15.0
 COMMAND = "python manage.py worker (embedded: python manage.py up)"
+# Workers that have just come back find a backlog; it is a fault only when it is still there after so long.
+CATCHING_UP = timedelta(minutes=2)
 
 
 def look(now: datetime) -> list[Message]:
-    """Tell every team, once per standstill (once an hour for a backlog); gives the messages.
+    """Tell every team, once per standstill (once an hour for a backlog that stays); gives the messages.
 
     Whoever should carry messages may be what is wrong, so the due ones are carried here, these and all others; what has
     become late meanwhile as one message to each address, as workers would.
@@ -36,6 +38,9 @@ def look(now: datetime) -> list[Message]:
         return []
     told: list[Message] = []
     faults = health.look(now).faults
+    living = list(Worker.objects.filter(ticked_at__gte=now - health.WORKER_ALIVE))
+    if living and all(now - worker.started_at < CATCHING_UP for worker in living):
+        return []
     # Without a worker everything else waits too; that is one fault, not four.
     for fault in [health.NO_TICK] if health.NO_TICK in faults else faults:
         silent = fault == health.NO_TICK
@@ -53,7 +58,7 @@ def look(now: datetime) -> list[Message]:
             )
     if faults:
         schedule.send_due_messages()
-        backlog.carry_all(now, anybody_reads=health.NO_TICK not in faults)
+        backlog.carry_all(now, anybody_reads=any("engine" in worker.queues for worker in living))
     return told
 
 

@@ -29,9 +29,10 @@ def sink(team: Team) -> Iterator[web.Web]:
         yield running
 
 
-def ticked() -> None:
+def ticked(name: str = "w", queues: str = "engine") -> None:
     now = clock.now()
-    Worker.objects.update_or_create(name="w", defaults={"started_at": now, "ticked_at": now, "queues": ["engine"]})
+    given = {"ticked_at": now, "queues": [queues]}
+    Worker.objects.update_or_create(name=name, defaults=given, create_defaults=given | {"started_at": now})
 
 
 def test_it_is_silent_while_a_worker_ticks(moved_clock: Clock, sink: web.Web) -> None:
@@ -69,6 +70,30 @@ def test_it_tells_of_a_backlog_once_an_hour(moved_clock: Clock, sink: web.Web, t
     subjects = set(Message.objects.values_list("subject", flat=True))
     assert subjects == {"Backstop: deliveries wait over a minute · asks: start or restart a worker"}
     assert Message.objects.count() == 2
+
+
+def test_it_gives_workers_that_came_back_two_minutes(moved_clock: Clock, sink: web.Web, team: Team) -> None:
+    ticked("before")
+    take(make_endpoint(team), {})
+    moved_clock.forward(hours=2)
+    ticked("after")
+    assert watch.look(moved_clock()) == []
+    moved_clock.forward(seconds=121)
+    ticked("after")
+    (message,) = watch.look(moved_clock())
+    assert message.subject.startswith("Backstop: deliveries wait over a minute")
+
+
+def test_what_is_late_waits_for_no_reader_where_there_is_none(moved_clock: Clock, sink: web.Web, team: Team) -> None:
+    ticked("checks", "checks")
+    take(make_endpoint(team), {})
+    for name in ("a", "b"):
+        notices.tell(team=team, kind="opened", key=name, subject=name, body="B", link="/")
+    moved_clock.forward(hours=2)
+    ticked("checks", "checks")
+    watch.look(moved_clock())
+    subjects = [json.loads(asked.body)["subject"] for asked in sink.asked]
+    assert subjects[-1] == "Backstop: 2 messages waited up to 2 h"
 
 
 def test_it_tells_every_team(moved_clock: Clock, sink: web.Web) -> None:

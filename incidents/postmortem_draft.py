@@ -160,12 +160,17 @@ def _telling(facts: Facts) -> list[str]:
         after = span(sent[0].at - facts.incident.detected_at)
         found.append(cite(f"The first message was delivered {after} after the detection", [f"T{sent[0].seq}"]))
     if failed:
-        count = f"{len(failed)} of {len(failed) + len(sent)} messages could not be delivered"
+        count = f"{_many(failed)} of {_many(failed) + _many(sent)} messages could not be delivered"
         found.append(cite(count, [f"T{entry.seq}" for entry in failed]))
     if nobody:
         count = f"{len(nobody)} times there was nobody to tell, because nobody had an address"
         found.append(cite(count.replace("1 times", "Once"), [f"T{entry.seq}" for entry in nobody]))
     return found
+
+
+def _many(entries: list[TimelineEntry]) -> int:
+    """How many messages these entries tell of: what was sent as one is one entry."""
+    return sum(len(entry.data.get("messages") or [entry]) for entry in entries)
 
 
 def _checks(facts: Facts) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from catalog.models import Team
 from incidents import (
     citations,
     lifecycle,
+    notices,
     outbox,
     postmortem_export,
     postmortem_lint,
@@ -144,6 +145,17 @@ def test_it_says_how_soon_somebody_was_told(team: Team, moved_clock: Clock) -> N
         outbox.deliver(Message.objects.get().pk)
     body = postmortems.draft(incident, actor=ENGINE).body
     assert "- The first message was delivered 7 s after the detection [T3]." in body
+
+
+def test_it_counts_messages_where_several_were_tried_as_one(team: Team, moved_clock: Clock) -> None:
+    make_address("http://127.0.0.1:9/", team=team)
+    incident = lifecycle.declare(team=team, title="Slow", severity=2, actor=ENGINE)
+    for key in ("a", "b"):
+        notices.tell(team=team, kind="opened", key=key, subject=key, body="B", link="/", incident=incident)
+    moved_clock.forward(hours=1)
+    outbox.deliver_together(list(Message.objects.all()), moved_clock())
+    body = postmortems.draft(incident, actor=ENGINE).body
+    assert "- 3 of 3 messages could not be delivered [T5]." in body
 
 
 def test_it_says_when_no_cause_was_sure(team: Team) -> None:

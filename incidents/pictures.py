@@ -25,15 +25,23 @@ FRESH_SECONDS = 50
 # The longest band looks back so far for other incidents whose hours are no example of what is usual.
 _LOOKS_BACK = timedelta(days=30)
 _AT_ONCE = 50
+# The signals that a service has, by name, each with what is kept of it: for a caller that has read them already.
+Known = dict[str, Picture | None]
+
+
+def span_of(incident: Incident, now: datetime) -> tuple[datetime, datetime]:
+    """From when to when the pictures of an incident go."""
+    begin = incident.onset_at or incident.started_at
+    over = incident.resolved_at or incident.closed_at
+    end = min(now, over + AFTER) if over else now
+    return min(begin - BEFORE, end - BEFORE), end
 
 
 def window_of(incident: Incident, now: datetime) -> Window:
     """What the pictures of an incident show."""
-    begin = incident.onset_at or incident.started_at
-    over = incident.resolved_at or incident.closed_at
-    end = min(now, over + AFTER) if over else now
-    start = min(begin - BEFORE, end - BEFORE)
-    return Window(incident.key, start, end, _trouble(incident.service_id, start, without=incident), begin)
+    start, end = span_of(incident, now)
+    unusual = _trouble(incident.service_id, start, without=incident)
+    return Window(incident.key, start, end, unusual, incident.onset_at or incident.started_at)
 
 
 def last_hours_of(service: Service, now: datetime) -> Window:
@@ -73,35 +81,37 @@ def take_of_service(service_id: int) -> None:
     """Take the pictures of a service's last hours now, if they are due; readers of its team's pages are told."""
     service = Service.objects.filter(pk=service_id).first()
     now = clock.now()
-    if service is None or not _any_due(service, "", now):
+    if service is None or not _any_due(_known(service, ""), now):
         return
     if pictures.take(service, last_hours_of(service, now), now=now):
         timeline.bump(service.team_id)
 
 
-def is_due(incident: Incident, now: datetime) -> bool:
+def is_due(incident: Incident, now: datetime, known: Known | None = None) -> bool:
     """Whether the incident's pictures would show something that they do not show yet."""
     if incident.service_id is None or incident.service is None:
         return False
+    known = known or _known(incident.service, incident.key)
     over = incident.resolved_at or incident.closed_at
     if over is not None and now > over + AFTER:
         # The last one was taken after the end, or nobody was there to take it: once more, and then no more.
-        late = over + AFTER
-        known = dict(incident.service.pictures.filter(key=incident.key).values_list("name", "tried_at"))
-        names = incident.service.signals.values_list("name", flat=True)
-        return any((tried := known.get(name)) is None or tried < late for name in names)
-    return _any_due(incident.service, incident.key, now)
+        tries = [picture.tried_at if picture else None for picture in known.values()]
+        return any(tried is None or tried < over + AFTER for tried in tries)
+    return _any_due(known, now)
 
 
-def _any_due(service: Service, key: str, now: datetime) -> bool:
-    known = {picture.name: picture for picture in service.pictures.filter(key=key)}
-    names = service.signals.values_list("name", flat=True)
-    return any(pictures.is_due(known.get(name), now=now, seconds=FRESH_SECONDS) for name in names)
+def _known(service: Service, key: str) -> Known:
+    kept = {picture.name: picture for picture in service.pictures.filter(key=key)}
+    return {name: kept.get(name) for name in service.signals.values_list("name", flat=True)}
 
 
-def ask_for_incident(incident: Incident, now: datetime) -> bool:
+def _any_due(known: Known, now: datetime) -> bool:
+    return any(pictures.is_due(picture, now=now, seconds=FRESH_SECONDS) for picture in known.values())
+
+
+def ask_for_incident(incident: Incident, now: datetime, known: Known | None = None) -> bool:
     """Ask a worker for the incident's pictures if they are due; never waits. True: some are on their way."""
-    if not is_due(incident, now):
+    if not is_due(incident, now, known):
         return False
     background.hint("incidents.take_pictures", "checks", incident.pk)
     return True
@@ -109,7 +119,7 @@ def ask_for_incident(incident: Incident, now: datetime) -> bool:
 
 def ask_for_service(service: Service, now: datetime) -> bool:
     """The same for the last hours of a service."""
-    if not _any_due(service, "", now):
+    if not _any_due(_known(service, ""), now):
         return False
     background.hint("incidents.take_pictures_of_service", "checks", service.pk)
     return True

@@ -25,9 +25,8 @@ def of_postmortem(postmortem: Postmortem) -> str:
     name, _ = own_signal(incident, sorted(kept), kept)
     signal = None
     if name and incident.service is not None:
-        window = pictures.window_of(incident, clock.now())
         onset = incident.onset_at or incident.started_at
-        marks = showing.marks_of(incident.service, window.start, window.end, onset=onset)
+        marks = showing.marks_of(incident.service, *pictures.span_of(incident, clock.now()), onset=onset)
         signal = showing.shown(
             kept[name], signal=None, service=incident.service, now=clock.now(), marks=marks, is_over=True
         )

@@ -39,12 +39,11 @@ def signals_context(incident: Incident, *, only_own: bool = False) -> dict[str, 
         return {"incident": incident, "signals": [], "reading": False, "only_own": only_own, "bound": 0}
     kept = {picture.name: picture for picture in pictures.of_incident(incident)}
     bound = {signal.name: signal for signal in service.signals.select_related("connection")}
-    reading = bool(bound) and pictures.ask_for_incident(incident, now)
+    reading = bool(bound) and pictures.ask_for_incident(incident, now, {name: kept.get(name) for name in bound})
     names = sorted({*kept, *bound})
     own, reason = own_signal(incident, names, kept)
-    window = pictures.window_of(incident, now)
     onset = incident.onset_at or incident.started_at
-    marks = showing.marks_of(service, window.start, window.end, onset=onset)
+    marks = showing.marks_of(service, *pictures.span_of(incident, now), onset=onset)
     over = incident.resolved_at is not None or incident.closed_at is not None
     chosen = [own] if only_own and own else sorted(names, key=lambda name: (name != own, name))
     rows = [

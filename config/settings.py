@@ -193,6 +193,7 @@ ACCOUNT_LOGOUT_ON_GET = False
 
 # --- words and files -------------------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
+FORM_RENDERER = "django.forms.renderers.Jinja2"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"

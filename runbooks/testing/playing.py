@@ -13,7 +13,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Exists, OuterRef
-from django.test.utils import override_settings
 
 from catalog.actors import ALERT, ENGINE, Actor, person
 from catalog.models import Group, Membership, Service, Team, User
@@ -110,8 +109,12 @@ def play(family: Family, tests: Tests, case: Case) -> Played:
 @contextmanager
 def _two_people() -> Iterator[None]:
     """Four eyes are four eyes, whatever this machine is set to."""
-    with override_settings(BACKSTOP=settings.BACKSTOP.model_copy(update={"two_person": "on"})):
+    here = settings.BACKSTOP
+    settings.BACKSTOP = here.model_copy(update={"two_person": "on"})
+    try:
         yield
+    finally:
+        settings.BACKSTOP = here
 
 
 class _Story:

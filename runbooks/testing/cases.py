@@ -301,14 +301,13 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of test files, for editors."""
     schema = Tests.model_json_schema(by_alias=True)
     # One answer may stand without its list.
+    several = [schema["$defs"]["Stub"]["properties"]["items"]["items"]]
     for holder in (schema, *schema["$defs"].values()):
-        stubs = holder.get("properties", {}).get("stubs")
-        if stubs:
-            many = next(iter(stubs["patternProperties"].values())) if "patternProperties" in stubs else None
-            if many:
-                one = {"anyOf": [dict(many["items"]), dict(many)]}
-                many.clear()
-                many.update(one)
+        several += holder["properties"].get("stubs", {}).get("patternProperties", {}).values()
+    for many in several:
+        one = {"anyOf": [dict(many["items"]), dict(many)]}
+        many.clear()
+        many.update(one)
     return {"$schema": SCHEMA_ID, "title": "Tests of a runbook", **{k: v for k, v in schema.items() if k != "title"}}
 
 

@@ -117,5 +117,7 @@ def test_the_schema_of_test_files_is_printed() -> None:
     printed = json.loads(command("schema", "test")[1])
     assert printed["title"] == "Tests of a runbook"
     assert set(printed["properties"]) == {"runbook", "inputs", "stubs", "people", "cases"}
-    stubs = printed["$defs"]["Case"]["properties"]["stubs"]
-    assert '"anyOf"' in json.dumps(stubs)
+    one, several = {"$ref": "#/$defs/Stub"}, {"items": {"$ref": "#/$defs/Stub"}, "type": "array"}
+    (stubs,) = printed["$defs"]["Case"]["properties"]["stubs"]["patternProperties"].values()
+    assert stubs["anyOf"] == [one, several | {"maxItems": 2000, "minItems": 1}]
+    assert printed["$defs"]["Stub"]["properties"]["items"]["items"]["anyOf"] == [one, several]

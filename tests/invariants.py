@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from common import clock
 from incidents.models import Incident
@@ -28,7 +29,7 @@ from runbooks.models import (
     RunEvent,
     StepRun,
 )
-from runbooks.planning import ENDINGS
+from runbooks.planning import ENDINGS, UNDO
 
 AT_WORK = ("ready", "leased", "sleeping", "blocked", "unknown")
 # Past this a row that should have moved counts as forgotten (auditor invariants A2, A3, A6).
@@ -49,11 +50,13 @@ def broken(*, ticked: bool = False, worked: bool = False) -> list[str]:
         _p5_somebody_moves_every_run,
         _p10_nothing_unapproved,
         _rows_are_of_one_piece,
+        _elements_stand_in_order,
+        _a_child_has_one_who_waits,
         _a1_no_wedged_run,
         _a4_no_lock_of_the_dead,
     ]
     if ticked:
-        rules += [_a3_no_old_lease, _a5_no_open_approval_past_due]
+        rules += [_a3_no_old_lease, _a5_no_open_approval_past_due, _a7_no_news_of_a_child_unheard]
     if worked:
         rules += [_a2_no_old_ready, _a6_no_effect_sent_for_ever]
     return [f"{rule.__name__.lstrip('_')}: {fault}" for rule in rules for fault in rule(now)]
@@ -104,6 +107,10 @@ def _p5_somebody_moves_every_run(_: datetime) -> Faults:
             yield f"run {run.pk} is queued behind nobody"
 
 
+def _child_of(step: StepRun) -> QuerySet[Run]:
+    return step.children.filter(parent_generation=step.generation)
+
+
 def _asks_people(step: StepRun) -> bool:
     """A named person or group, and a time at which that ends (P6)."""
     if step.blocked_on == "approval":
@@ -122,7 +129,7 @@ MOVERS: dict[str, Callable[[StepRun], bool]] = {
     "a timer": lambda step: step.state == "sleeping" and step.due_at is not None,
     "people": lambda step: step.state in ("blocked", "unknown") and _asks_people(step),
     "a lock": lambda step: step.blocked_on == "lock" and step.lock_name != "" and step.lock_asked_at is not None,
-    "a child": lambda step: step.blocked_on == "child" and step.children.exists(),
+    "a child": lambda step: step.blocked_on == "child" and step.tell_at is not None and _child_of(step).exists(),
 }
 
 
@@ -175,6 +182,33 @@ def _rows_are_of_one_piece(_: datetime) -> Faults:
             yield f"run {run_id} has the events {numbers} of {seq}"
 
 
+def _elements_stand_in_order(_: datetime) -> Faults:
+    """Only with `foreach` a step has several rows: 0 to n-1, each with its element."""
+    # An action is taken back for the elements that it changed something for, so those may have gaps.
+    several = StepRun.objects.filter(item__gt=0).exclude(phase=UNDO).values_list("run", "step").distinct()
+    for run_id, name in several:
+        rows = list(StepRun.objects.filter(run=run_id, step=name).order_by("item").select_related("run__revision"))
+        if [row.item for row in rows] != list(range(len(rows))):
+            yield f"{name} has the rows {[row.item for row in rows]}"
+        if reading.step_of(rows[0].run, rows[0]).step.foreach is None or any(row.item_value is None for row in rows):
+            yield f"{name} has {len(rows)} rows with the elements {[row.item_value for row in rows]}"
+
+
+def _a_child_has_one_who_waits(_: datetime) -> Faults:
+    """A run of a step is of the same team, incident and kind; while it is open the step waits for it, for no other."""
+    for child in Run.objects.filter(parent_step__isnull=False).select_related("parent_step__run"):
+        step = child.parent_step
+        assert step is not None, "asked for"
+        above = step.run
+        if (child.team_id, child.incident_id, child.is_plan) != (above.team_id, above.incident_id, above.is_plan):
+            yield f"run {child.pk} is of another team, incident or kind than run {above.pk}, of which it is a step"
+        waits = step.state == "blocked" and step.blocked_on == "child" and step.generation == child.parent_generation
+        if child.is_open and not waits:
+            yield f"run {child.pk} is {child.state}, and {step.step} is {step.state} {step.blocked_on}"
+        if child.is_open and not above.is_open:
+            yield f"run {child.pk} is {child.state}, and run {above.pk}, of which it is a step, is {above.state}"
+
+
 def _a1_no_wedged_run(_: datetime) -> Faults:
     yield from (f"run {pk} has no step at work" for pk in ticker.wedged())
 
@@ -210,6 +244,13 @@ def _a6_no_effect_sent_for_ever(now: datetime) -> Faults:
         moves = step.state in ("sleeping", "blocked", "ready")
         if not moves and (effect.sent_at is None or effect.sent_at < now - limit - LEASE_LIMIT):
             yield f"{step.step} was sent at {effect.sent_at} and nothing came of it"
+
+
+def _a7_no_news_of_a_child_unheard(now: datetime) -> Faults:
+    for step in StepRun.objects.filter(state="blocked", blocked_on="child", tell_at__lte=now):
+        yield f"{step.step} was to look at its run at {step.tell_at} and did not"
+    for step in StepRun.objects.filter(state="blocked", blocked_on="child", due_at__lte=now):
+        yield f"{step.step} gave its run until {step.due_at}"
 
 
 class Memory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,7 +34,7 @@ from runbooks import (
     transitions,
 )
 from runbooks.definitions import Book
-from runbooks.models import KEY_HOLDING_STATES, Run, Runbook, StepRun
+from runbooks.models import KEY_HOLDING_STATES, OPEN_RUN_STATES, Run, Runbook, StepRun
 from runbooks.verdicts import WORDS, boolean
 
 # What people say to a manual step, and the verdict of it; `done` is judged by the step's own rules where it has some.
@@ -127,9 +128,12 @@ def _runnable(runbook: Runbook) -> Book:
 
 
 def _lock_incident(incident: Incident, runbook: Runbook, key: str) -> Incident:
-    """Lock our incident and that of the run in our way, which is told, in one order: two starts must not deadlock."""
-    busy = Run.objects.filter(runbook=runbook, concurrency_key=key, state__in=KEY_HOLDING_STATES).exclude(incident=None)
-    wanted = {incident.pk, *(busy.values_list("incident_id", flat=True) if key else ())}
+    """Lock our incident and those of the holder of our key and of the first in line, which are told.
+
+    In one order: two starts must not deadlock.
+    """
+    busy = Run.objects.filter(runbook=runbook, concurrency_key=key, state__in=OPEN_RUN_STATES).exclude(incident=None)
+    wanted = {incident.pk, *(busy.order_by("pk").values_list("incident_id", flat=True)[:2] if key else ())}
     rows = {row.pk: row for row in Incident.objects.select_for_update().filter(pk__in=wanted).order_by("pk")}
     return rows[incident.pk]
 
@@ -142,6 +146,7 @@ def _holder(run: Run) -> Run | None:
 
 def _insert(run: Run, when_busy: str, now: datetime) -> str:
     """Insert the run; the unique index decides who holds the key: started, queued, joined or skipped."""
+    _give_turn(run, now=now)
     if starting.take_key(run, now=now):
         return "started"
     holder = _holder(run)
@@ -161,6 +166,17 @@ def _insert(run: Run, when_busy: str, now: datetime) -> str:
         engine.move_on(holder, now=now)
     starting.queue(run)
     return "queued"
+
+
+def _give_turn(run: Run, *, now: datetime) -> None:
+    """R2: where the holder has ended and nobody has heard of it yet, the next in line comes before a newcomer."""
+    if not run.concurrency_key:
+        return
+    ours = Run.objects.filter(runbook=run.runbook_id, concurrency_key=run.concurrency_key, state__in=OPEN_RUN_STATES)
+    line = list(ours.order_by("pk").values_list("pk", "state"))
+    if line and all(state == "queued" for _, state in line):
+        with suppress(reading.Unreadable):
+            engine.move_on(transitions.lock_run(line[0][0]), now=now)
 
 
 def _note_busy(run: Run, holder: Run, decision: str, actor: Actor) -> None:

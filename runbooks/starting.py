@@ -74,9 +74,16 @@ def _key(text: str, values: dict[str, Any]) -> str:
 
 
 def take_key(run: Run, *, now: datetime) -> bool:
-    """Insert the run as active; the unique index decides who holds the key. False when another run does."""
+    """Insert the run as active; the unique index decides who holds the key. False when another run does.
+
+    Nor is it taken past those in line for it: between the end of a holder and the next one's turn the key is free.
+    """
     run.created_at = run.started_at = now
     run.deadline_at = now + timedelta(seconds=reading.spec_of(run).spec.deadline)
+    if run.concurrency_key:
+        line = Run.objects.filter(runbook=run.runbook_id, concurrency_key=run.concurrency_key, state="queued")
+        if line.exists():
+            return False
     try:
         with transaction.atomic():
             run.save(force_insert=True)

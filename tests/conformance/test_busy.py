@@ -73,6 +73,32 @@ def test_case_23_replace_names_the_second(team: Team, incident: Incident) -> Non
     assert str(second.uuid) in first.stop_reason
 
 
+def test_who_is_in_line_comes_before_a_newcomer(team: Team, incident: Incident) -> None:
+    runbook = busy(team, "queue")
+    first, second = begin(runbook, team, incident).run, begin(runbook, team, incident).run
+    assert first is not None
+    assert second is not None
+    runs.cancel(first, actor=make_actor(team))
+    assert Run.objects.get(pk=second.pk).state == "queued"
+    assert begin(runbook, team, incident).decision == "queued"
+    assert list(Run.objects.order_by("pk").values_list("state", flat=True)) == ["cancelled", "active", "queued"]
+
+
+def test_a_run_of_a_step_waits_in_line_too(team: Team, incident: Incident) -> None:
+    runbook, actor = busy(team, "queue"), make_actor(team)
+    first, second = begin(runbook, team, incident).run, begin(runbook, team, incident).run
+    assert first is not None
+    assert second is not None
+    runs.cancel(first, actor=actor)
+    call = f"  check:\n    - {{id: call, runbook: {runbook.slug}, with: {{service: rag-chat}}}}\n"
+    outer = start(make_runbook(team, call), actor, team, incident)
+    child = Run.objects.get(parent_step__run=outer)
+    assert (child.state, Run.objects.get(pk=second.pk).state) == ("queued", "queued")
+    ticker.tick("w")
+    child.refresh_from_db()
+    assert (child.state, Run.objects.get(pk=second.pk).state) == ("queued", "active")
+
+
 SET = "    - {id: act, action: world.set, with: {to: b}}\n"
 WHERE = {
     "approval": SET.replace("}}", "}, approval: {from: [role:oncall]}}"),

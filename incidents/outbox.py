@@ -224,7 +224,7 @@ def _tell_timeline(incident: Incident, alike: list[Message], *, of: int) -> None
     subjects = "; ".join(message.subject for message in alike)
     if last.state == "sent":
         did = how(alike[0], others=of - len(alike))
-        text = f"Delivered to {last.recipient}{f' ({did})' if did else ''}: {subjects}"
+        text = f"Delivered to {last.recipient}{f', {did}' if did else ''}: {subjects}"
     elif last.state == "pending":
         text = f"Not delivered to {last.recipient} yet, tried again for a day: {last.error}"
     else:

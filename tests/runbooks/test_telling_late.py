@@ -98,8 +98,8 @@ def test_it_writes_of_each_what_became_of_it(team: Team, phone: Phone, moved_clo
     assert phone.subjects == [
         f"Backstop: 3 messages waited up to 2 h 5 min: 1 incident still open ({first.key}), 1 ended meanwhile"
     ]
-    assert told(first)[-1] == "Delivered to team search (chat) (2 h 5 min late, in one message with 1 other): S; Ended"
-    assert told(second)[-1] == "Delivered to team search (chat) (2 h 5 min late, in one message with 2 others): S"
+    assert told(first)[-1] == "Delivered to team search (chat), 2 h 5 min late, in one message with 1 other: S; Ended"
+    assert told(second)[-1] == "Delivered to team search (chat), 2 h 5 min late, in one message with 2 others: S"
 
 
 def test_what_still_asks_goes_at_once_and_by_itself(team: Team, world: World, phone: Phone, moved_clock: Clock) -> None:
@@ -160,7 +160,7 @@ def test_one_that_is_alone_keeps_its_words(team: Team, phone: Phone, moved_clock
     (note,) = phone.notes
     assert (note["subject"], note["link"]) == ("S", "http://127.0.0.1:8000/x")
     assert note["body"] == f"Told 2 h late. {incident.key} is resolved since 2026-11-21 03:00 UTC.\n\nB"
-    assert told(incident)[-1] == "Delivered to team search (chat) (2 h late): S"
+    assert told(incident)[-1] == "Delivered to team search (chat), 2 h late: S"
 
 
 def test_what_is_less_than_a_quarter_of_an_hour_old_is_told_as_ever(

@@ -1,6 +1,7 @@
 """The flag service itself changes between the approval's page and the click: nothing is sent, and it counts so.
 
-The flag service is a process of its own, reached over HTTP: the demo's (`python -m drills.world`).
+The flag service is a process of its own, reached over HTTP: the demo's (`python -m drills.world`), and every night a
+real Unleash.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import json
 import sys
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 from django.test import Client
@@ -22,6 +25,7 @@ from tests.factories import make_actor, make_connection, make_incident, make_ser
 from tests.factories_checks import make_versions
 from tests.factories_runbooks import make_runbook, pump, start, states, step
 from tests.factories_web import signed_in, text_of
+from tests.fakes import unleash
 
 pytestmark = pytest.mark.django_db
 ROLL_BACK = """
@@ -30,39 +34,54 @@ ROLL_BACK = """
 """
 
 
-class Flags:
-    """The flag service: what it holds, and by whom it was changed."""
+class Flags(Protocol):
+    """A flag service with the flag `chat-model`."""
+
+    url: str
+
+    def put(self, value: str) -> None:
+        """Somebody sets it there, without us."""
+
+    @property
+    def state(self) -> tuple[str, int]:
+        """Its value, and how often it was ever changed."""
+
+
+class World:
+    """That of the demo."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:
-            return json.load(answer)
-
     def put(self, value: str) -> None:
-        """Somebody sets it there, without us."""
         body = json.dumps({"value": value}).encode()
         asked = urllib.request.Request(f"{self.url}/flags/chat-model", data=body, method="PUT")
         urllib.request.urlopen(asked, timeout=10).close()
 
     @property
     def state(self) -> tuple[str, int]:
-        """Its value, and how often it was ever changed."""
-        found = self.get("/flags/chat-model")
+        with urllib.request.urlopen(f"{self.url}/flags/chat-model", timeout=10) as answer:
+            found = json.load(answer)
         return found["value"], found["version"]
 
 
-@pytest.fixture(scope="module")
-def flags(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flags]:
+@contextmanager
+def demo(folder: Path) -> Iterator[World]:
     port = servers.free_port()
-    found = Flags(f"http://127.0.0.1:{port}")
+    found = World(f"http://127.0.0.1:{port}")
     command = [sys.executable, "-m", "drills.world", "--cause", "model_regression", "--port", str(port)]
-    log = tmp_path_factory.mktemp("flags") / "log"
-    with servers.running(command, ready=lambda: servers.answers(port), log=log):
+    with servers.running(command, ready=lambda: servers.answers(port), log=folder / "log"):
         http.allow(found.url)
         yield found
         http.forget(found.url)
+
+
+@pytest.fixture(scope="module", params=["demo", pytest.param("unleash", marks=pytest.mark.nightly)])
+def flags(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flags]:
+    """Each of them in turn."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with demo(folder) if request.param == "demo" else unleash.running(folder, "chat-model", "v43") as found:
+        yield found
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from django.conf import settings
 
+from common.secrets import redact
 from incidents import texts
 from incidents.channels.base import Note
 from incidents.models import Alert, Incident, Message
@@ -74,7 +75,9 @@ def note(messages: list[Message], *, key: str, now: datetime) -> Note:
         asks=ASKS,
         base=settings.BASE_URL,
     )
-    return Note(_subject(len(messages), waited, still, over), body.strip(), f"{settings.BASE_URL}/incidents", key)
+    subject = _subject(len(messages), waited, still, over)
+    # The titles of the incidents were never part of a message.
+    return Note(subject, redact(body.strip()), f"{settings.BASE_URL}/incidents", key)
 
 
 def head(incident: Incident) -> str:
@@ -92,16 +95,20 @@ def standing(incident: Incident) -> str:
     return f"{incident.get_state_display()} since {texts.utc(since)}" if since else incident.get_state_display()
 
 
+def quiet(incidents: list[int]) -> set[int]:
+    """Those of these incidents that had alerts, all of which have stopped."""
+    alerts = Alert.objects.filter(incident__in=incidents).order_by()
+    fired = set(alerts.values_list("incident", flat=True))
+    return {pk for pk in fired if pk} - set(alerts.filter(status__in=Alert.GOING_ON).values_list("incident", flat=True))
+
+
 def _by_incident(messages: list[Message]) -> list[About]:
     """In the order of the gravest open one first, then as they came."""
     found: dict[int, About] = {}
     for message in messages:
         found.setdefault(message.incident_id or 0, About(message.incident)).messages.append(message)
-    alerts = Alert.objects.filter(incident__in=[pk for pk in found if pk]).order_by()
-    fired = set(alerts.values_list("incident_id", flat=True))
-    going_on = set(alerts.filter(status__in=Alert.GOING_ON).values_list("incident_id", flat=True))
-    for pk in fired - going_on:
-        found[pk or 0].is_quiet = True
+    for pk in quiet([pk for pk in found if pk]):
+        found[pk].is_quiet = True
     return sorted(found.values(), key=lambda about: about.incident.severity if about.incident else 9)
 
 

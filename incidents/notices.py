@@ -138,7 +138,7 @@ def tell_second_channel(now: datetime) -> list[Message]:
     timeline. Gives the new messages.
     """
     made: list[Message] = []
-    recent = Message.objects.filter(attempts__gte=1, created_at__gte=now - GIVE_UP_AFTER).exclude(kind="test")
+    recent = Message.objects.filter(attempts__gte=1, due_at__gte=now - GIVE_UP_AFTER).exclude(kind="test")
     stuck = recent.filter(Q(state="failed") | Q(state="pending", created_at__lte=now - SECOND_CHANNEL_AFTER))
     for key in {message.key.rpartition(":")[0]: None for message in stuck.order_by("pk")}:
         siblings = list(Message.objects.filter(key__startswith=f"{key}:").select_related("team", "incident"))

@@ -65,8 +65,8 @@ def late_for(address_id: int, now: datetime) -> list[Message]:
 def deliver(message_id: int, now: datetime | None = None, *, late: bool = False) -> Message | None:
     """Try one message once; None when it is not due or another worker has it. Safe to call any number of times.
 
-    Also None for one that has become late before its first try, unless `late` says that it is to go by itself: the hint
-    for it may lie in the broker for as long as no worker lives.
+    Also None for one that is late, unless `late` says that it is to go by itself: the hint for it may have lain in the
+    broker for as long as no worker lived.
 
     Writes to the timeline once per message that it was delivered, or given up after 24 hours or a permanent refusal;
     and once before, when it could not be delivered for a minute and a half. A worker that
@@ -74,7 +74,7 @@ def deliver(message_id: int, now: datetime | None = None, *, late: bool = False)
     """
     now = now or clock.now()
     rows = Message.objects.filter(pk=message_id, due_at__lte=now)
-    claimed = _claim(rows if late else rows.filter(Q(attempts__gt=0) | Q(created_at__gt=now - LATE)), now)
+    claimed = _claim(rows if late else rows.filter(created_at__gt=now - LATE), now)
     if not claimed:
         return None
     (message,) = claimed

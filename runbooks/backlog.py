@@ -1,24 +1,26 @@
 """Telling what nobody could be told for a quarter of an hour or more: nobody worked, or a channel was away (F28).
 
-What still waits for somebody goes out at once and by itself: a request that is open, a step that asks, a SEV1 that
-nobody has acknowledged. All else goes as one message to each address, after what came in meanwhile was read, so that
-it belongs to it too and says how things stand.
+What still waits for somebody goes out at once and by itself: a request that is open, a step that asks, a SEV1 that goes
+on and that nobody has acknowledged. All else goes as one message to each address, after what came in meanwhile was
+read, so that it belongs to it too and says how things stand.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Q
 
 from common import clock
-from incidents import notices, outbox
+from incidents import digests, notices, outbox
 from incidents.digests import ASKS
 from incidents.models import Delivery, Message
 from runbooks.models import OPEN_RUN_STATES, ApprovalRequest, Run, StepRun
 
+# A worker that comes back finds what ran out meanwhile row by row; nothing new for so long, and it has found all.
+SETTLES = timedelta(seconds=10)
 _UUID = r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 _APPROVAL = re.compile(rf"/approvals/{_UUID}$")
 _RUN = re.compile(rf"/runs/{_UUID}(?:#step-(\w+))?$")
@@ -32,11 +34,6 @@ class Ask:
     until: datetime | None = None
 
 
-def waiting(now: datetime) -> list[int]:
-    """The addresses for which something late is due."""
-    return outbox.late_addresses(now)
-
-
 def carry(address_id: int, *, now: datetime | None = None, anybody_reads: bool = True) -> int:
     """Carry what is late for one address; how many messages were tried. Safe to call any number of times.
 
@@ -48,14 +45,15 @@ def carry(address_id: int, *, now: datetime | None = None, anybody_reads: bool =
     tried = sum(_by_itself(ask, now) for ask in asks)
     alone = {ask.message.pk for ask in asks}
     rest = [message for message in late if message.pk not in alone]
-    if any(message.due_at <= now for message in rest) and not (anybody_reads and _is_unread(now)):
+    comes_more = any(message.attempts == 0 and message.due_at > now - SETTLES for message in rest)
+    if any(message.due_at <= now for message in rest) and not (comes_more or (anybody_reads and _is_unread(now))):
         tried += len(outbox.deliver_together(rest, now))
     return tried
 
 
 def carry_all(now: datetime, *, anybody_reads: bool = True) -> int:
     """The same for every address; how many messages were tried."""
-    return sum(carry(address_id, now=now, anybody_reads=anybody_reads) for address_id in waiting(now))
+    return sum(carry(address_id, now=now, anybody_reads=anybody_reads) for address_id in outbox.late_addresses(now))
 
 
 def _by_itself(ask: Ask, now: datetime) -> bool:
@@ -73,8 +71,8 @@ def _is_unread(now: datetime) -> bool:
 def _ask(message: Message, now: datetime) -> Ask | None:
     """What somebody still has to act on; None where that is over, or a later message to the same address says it."""
     if message.kind == "opened" and message.incident is not None:
-        nobody_is_on_it = message.incident.severity == 1 and message.incident.state == "open"
-        return Ask(message) if nobody_is_on_it else None
+        grave = message.incident.severity == 1 and message.incident.state == "open"
+        return Ask(message) if grave and not digests.quiet([message.incident.pk]) else None
     if message.kind not in ASKS:
         return None
     if Message.objects.filter(

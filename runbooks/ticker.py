@@ -98,7 +98,7 @@ def _hint_again(now: datetime) -> None:
     """
     for message_id in outbox.due(limit=BATCH, now=now):
         background.hint("incidents.deliver", "engine", message_id)
-    for address_id in backlog.waiting(now):
+    for address_id in outbox.late_addresses(now):
         background.hint("runbooks.tell_late", "engine", address_id)
     jobs.resume_lost(now)
 

@@ -208,7 +208,7 @@ def test_it_gives_up_after_a_day(team: Team, moved_clock: Clock) -> None:
         make_address(server.url, team=team)
         (message,) = tell(team, incident=incident)
         while message.state == "pending":
-            outbox.deliver(message.pk)
+            outbox.deliver(message.pk, late=True)
             message.refresh_from_db()
             moved_clock.time = max(message.due_at, moved_clock.time)
     assert message.state == "failed"

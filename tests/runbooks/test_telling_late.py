@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from catalog.actors import ALERT
 from catalog.models import Team
-from incidents import lifecycle, notices, outbox, schedule
+from incidents import lifecycle, notices, outbox, postmortems, schedule
 from incidents.models import Incident, Message, TimelineEntry
 from runbooks import approvals, backlog, execution
 from runbooks.models import ApprovalRequest, Run, Worker
@@ -60,6 +61,13 @@ def send(team: Team, names: list[str], **changes: Any) -> None:
         take(endpoint, body | changes | {"status": "resolved"}) if name.startswith("gone") else None
 
 
+def come_back(moved_clock: Clock) -> None:
+    """Workers are there again, and have found within seconds what ran out meanwhile."""
+    pump()
+    moved_clock.forward(seconds=11)
+    pump()
+
+
 def told(incident: Incident) -> list[str]:
     return list(TimelineEntry.objects.filter(incident=incident, kind="message").values_list("text", flat=True))
 
@@ -76,7 +84,7 @@ def test_it_tells_a_backlog_of_alerts_as_one(team: Team, phone: Phone, moved_clo
         make_service(team, name)
     send(team, names)
     moved_clock.forward(hours=2)
-    pump()
+    come_back(moved_clock)
     assert Incident.objects.count() == 12
     (note,) = phone.notes
     assert note["subject"].startswith("Backstop: 12 messages waited up to 2 h: 3 incidents still open (INC-")
@@ -116,7 +124,7 @@ def test_what_still_asks_goes_at_once_and_by_itself(team: Team, world: World, ph
     assert phone.subjects[1].startswith(f"SEV3 {other.key} Some is slow · asks: ")
     assert phone.subjects[1].endswith(" · 1 h 30 min left")
     assert len(phone.notes) == 2, "the rest waits until what came in meanwhile is read"
-    pump()
+    come_back(moved_clock)
     assert sum(f"SEV3 {other.key} Some is slow" in note["subject"] + note["body"] for note in phone.notes[2:]) == 2
 
 
@@ -132,7 +140,7 @@ def test_what_no_longer_asks_wakes_nobody(
         person = make_actor(team)
         approvals.reject(step(run, "act"), digest=request.digest, actor=person, reason="It is fine.")
     moved_clock.forward(hours=4)
-    pump()
+    come_back(moved_clock)
     assert not any("asks: switch off→b" in subject for subject in phone.subjects)
     (digest,) = (note["body"] for note in phone.notes if note["subject"].startswith("Backstop: 2 messages waited"))
     assert "asks: switch off→b · 4 h left (over, or asked again since)" in digest
@@ -145,9 +153,9 @@ def test_only_the_last_of_several_asks_goes_by_itself(
     run = start(make_runbook(team, ASKING), make_actor(team), team, make_incident(team))
     asked(run)
     moved_clock.forward(hours=2, minutes=30)
-    pump()
+    come_back(moved_clock)
     moved_clock.forward(minutes=16)
-    pump()
+    come_back(moved_clock)
     assert Message.objects.filter(kind="approval_half").exists()
     assert ["asks: " in subject for subject in phone.subjects].count(True) == 1
 
@@ -161,6 +169,47 @@ def test_one_that_is_alone_keeps_its_words(team: Team, phone: Phone, moved_clock
     assert (note["subject"], note["link"]) == ("S", "http://127.0.0.1:8000/x")
     assert note["body"] == f"Told 2 h late. {incident.key} is resolved since 2026-11-21 03:00 UTC.\n\nB"
     assert told(incident)[-1] == "Delivered to team search (chat), 2 h late: S"
+
+
+def test_a_grave_one_that_is_over_by_now_wakes_nobody(team: Team, phone: Phone, moved_clock: Clock) -> None:
+    make_service(team, "gone")
+    send(team, ["gone"], severity="critical")
+    moved_clock.forward(hours=2)
+    come_back(moved_clock)
+    (note,) = phone.notes
+    assert note["body"].startswith("Told 2 h late. ")
+    assert "open, acknowledged by nobody; its alerts have stopped." in note["body"]
+
+
+def test_what_ran_out_meanwhile_is_one_message(team: Team, world: World, phone: Phone, moved_clock: Clock) -> None:
+    incident = make_incident(team, mitigated_at=moved_clock(), state="mitigated")
+    postmortems.start_clock(incident, now=moved_clock() - timedelta(hours=23, minutes=30))
+    runbook = make_runbook(team, "  check:\n    - {id: look, manual: Look., timeout: 9h}\n", head="deadline: 3h\n")
+    for _ in range(3):
+        start(runbook, make_actor(team), team, incident)
+    pump()
+    Message.objects.all().delete()
+    began = len(phone.notes)
+    moved_clock.forward(hours=6)
+    postmortems.check_clocks(moved_clock())
+    pump()
+    assert len(phone.notes) == began, "more may be found in the next seconds"
+    moved_clock.forward(seconds=11)
+    pump()
+    (note,) = phone.notes[began:]
+    assert note["subject"].startswith("Backstop: 4 messages waited up to 5 h 30 min")
+    assert note["body"].count("ended, expired") == 3
+    assert "postmortem due in" in note["body"]
+
+
+def test_it_names_no_secret_of_a_title(team: Team, phone: Phone, moved_clock: Clock) -> None:
+    incident = make_incident(team, title="password=hunter2hunter2 is refused")
+    for key in ("a", "b"):
+        notices.tell(team=team, kind="run_ended", key=key, subject=key, body="B", link="/", incident=incident)
+    moved_clock.forward(hours=1)
+    pump()
+    assert "hunter2" not in str(phone.notes)
+    assert "is refused" in str(phone.notes)
 
 
 def test_what_is_less_than_a_quarter_of_an_hour_old_is_told_as_ever(
@@ -222,7 +271,7 @@ def test_others_are_told_as_one_too_when_nobody_was_reached(team: Team, phone: P
         moved_clock.forward(hours=2)
         pump()
         schedule.send_due()
-        pump()
+        come_back(moved_clock)
     assert phone.subjects == ["Backstop: 3 messages waited up to 2 h"]
 
 

@@ -155,7 +155,7 @@ def _messages(request: PersonRequest) -> list[Task]:
             row.created_at, f"Message to {row.recipient}", row.incident.key if row.incident else row.kind,
             reverse("incident", args=[row.incident.number]) if row.incident else "",
             *looks.get(row.state, ("queued", "Waits")), "",
-            _hops(("written", row.created_at), ("delivered", row.sent_at)),
+            _hops(("came up", row.created_at), ("delivered", row.sent_at)),
         )
         for row in rows.order_by("-pk")[:MOST]
     ]  # fmt: skip

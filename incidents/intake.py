@@ -91,12 +91,22 @@ def _lock_body(endpoint: Endpoint, sha256: str) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key])
 
 
+# By hand, like incidents.endpoints.by_token: every webhook asks.
+_SAME_EVENT = """SELECT id FROM incidents_delivery
+    WHERE endpoint_id = %s AND replay_of IS NULL AND event_id = %s ORDER BY id LIMIT 1"""
+_SAME_BODY = """SELECT id FROM incidents_delivery
+    WHERE endpoint_id = %s AND replay_of IS NULL AND body_sha256 = %s AND received_at > %s ORDER BY id DESC LIMIT 1"""
+
+
 def _earlier(endpoint: Endpoint, *, event_id: str, sha256: str, now: datetime) -> Delivery | None:
-    own = Delivery.objects.filter(endpoint_id=endpoint.pk, replay_of=None)
-    alike = {"event_id": event_id} if event_id else {"body_sha256": sha256, "received_at__gt": now - SAME_BODY}
-    # Nearly always there is none; asking for the id alone takes half the time of asking for the row.
-    found = own.filter(**alike).order_by("id" if event_id else "-id").values_list("pk", flat=True)[:1]
-    same = Delivery.objects.defer("body_encrypted").filter(pk__in=list(found)).first() if found else None
+    # Nearly always there is none.
+    with connection.cursor() as cursor:
+        if event_id:
+            cursor.execute(_SAME_EVENT, [endpoint.pk, event_id])
+        else:
+            cursor.execute(_SAME_BODY, [endpoint.pk, sha256, connection.ops.adapt_datetimefield_value(now - SAME_BODY)])
+        found = cursor.fetchone()
+    same = Delivery.objects.defer("body_encrypted").filter(pk=found[0]).first() if found else None
     if event_id or same is None or not Delivery.objects.filter(endpoint=endpoint, id__gt=same.pk).exists():
         return same
     return None if _overtaken(same) else same

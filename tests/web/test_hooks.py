@@ -7,8 +7,10 @@ import os
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from catalog.actors import ENGINE
 from catalog.models import Team
@@ -63,6 +65,16 @@ def test_it_stores_what_came_and_says_so(sender: Sender) -> None:
     assert set(told) == {"delivery"}
     assert json.loads(decrypt(delivery.body_encrypted)) == BODY
     assert delivery.status == "received"
+
+
+def test_an_acknowledgement_costs_two_questions_and_one_row(sender: Sender) -> None:
+    sender.post()
+    other = {**BODY, "groupKey": "another"}
+    with CaptureQueriesContext(connection) as asked:
+        assert sender.post(other).status_code == 202
+    # Beside them the transaction, on PostgreSQL the lock on the body and the time.
+    words = [query["sql"].split()[0] for query in asked.captured_queries if "incidents_" in query["sql"]]
+    assert words == ["SELECT", "SELECT", "INSERT"]
 
 
 def test_the_same_again_is_one_delivery(sender: Sender) -> None:

@@ -84,7 +84,7 @@ def write_runbook(page: Page, base: str) -> None:
     begun = page.locator("textarea[name=text]").input_value()
     changed = begun.replace("half_life: 30m", "half_life: 1h").replace("fail than before?", "fail than an hour ago?")
     put(page, changed.replace("check: change.rank", "check: change.rnak", 1))
-    page.locator(".finding.is-error").first.get_by_role("link").click()
+    page.locator(".finding.is-error [data-goto]").first.click()
     shoot(page, "editor")
     put(page, changed)
     page.keyboard.press("Control+s")

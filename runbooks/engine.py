@@ -342,7 +342,8 @@ def freeze_diagnosis(run: Run, *, now: datetime) -> None:
         names = ", ".join(f"{row['title']} (score {row['score']:+.0f})" for row in ranked[:3])
         text = f"No cause reached {diagnosis.CONFIDENCE:.0%} with enough evidence. Best three: {names}."
     numbers = {line["evidence"] for row in ranked[:1] for line in row["lines"]}
-    rows = [row for row in Evidence.objects.filter(run_id=run.pk) if row.key in numbers]
+    mine = Evidence.objects.filter(run_id=run.pk).only("number", "sha256")
+    rows = [row for row in mine if row.key in numbers]
     from_rows = rows[0] if len(rows) == 1 else None
     transitions.note(
         run,

@@ -163,4 +163,5 @@ def evidence_keys(steps: list[StepRun]) -> dict[str, str]:
     """Step ids with the key of the evidence that decided them; of several rows, that of the worst."""
     decided = [row for row in map(items.decisive, items.by_step(steps).values()) if row is not None]
     wanted = {step.evidence_id: step.step for step in decided if step.evidence_id}
-    return {wanted[row.pk]: row.key for row in Evidence.objects.filter(pk__in=wanted)}
+    # Not with what each check found: a result may have 64 KiB.
+    return {wanted[row.pk]: row.key for row in Evidence.objects.filter(pk__in=wanted).only("number")}

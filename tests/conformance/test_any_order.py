@@ -66,8 +66,9 @@ finally:
 # The same with lists to go through, and with another runbook that asks, acts, takes back and tidies up.
 FAMILY = """
   check:
-    - {{id: a, foreach: "[1, 2]", check: world.ask, fail_if: value > item + 4, attempts: 2, on_verdict: {{fail: ask}}}}
     - {{id: call, {spread}runbook: other, with: {{service: "{{{{ inputs.service }}}}"}}{hurried}}}
+  measure:
+    - {{id: a, foreach: "[1, 2]", check: world.ask, fail_if: value > item + 4, attempts: 2, on_verdict: {{fail: ask}}}}
   remediate:
     - id: act
       foreach: "['x', 'y']"
@@ -82,8 +83,8 @@ FAMILY = """
 """
 OTHER = """
   check:
-    - {{id: look, check: world.ask, fail_if: value > 5}}
     - {{id: call, runbook: third, timeout: 5m, on_verdict: {{error: continue}}}}
+    - {{id: look, check: world.ask, fail_if: value > 5}}
   remediate:
     - id: act
       action: world.{effect}

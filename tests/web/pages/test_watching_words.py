@@ -21,7 +21,7 @@ from tests.fakes.world import World, known
 from tests.runbooks.test_watch import come, watch
 
 pytestmark = pytest.mark.django_db
-SAYS = "Does it hold? until 22 Nov 03:00 , 3 of 24 samples"
+SAYS = "Does it hold? until 07:00 , 3 of 4 samples"
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def client(team: Team) -> Client:
 
 @pytest.fixture
 def watching(team: Team, world: World, incident: Incident, moved_clock: Clock) -> Run:
-    """A run three samples into its day."""
-    run = watch(team, incident)
+    """A run three samples into its four hours."""
+    run = watch(team, incident, every="every: 1h, for: 4h")
     come(run, moved_clock, times=3)
     assert step(run, "holds").state == "sleeping"
     return run
@@ -85,7 +85,7 @@ def test_what_waits_for_a_person_comes_before_a_watch(
 def test_it_is_silent_once_the_watch_is_over(
     watching: Run, incident: Incident, client: Client, moved_clock: Clock
 ) -> None:
-    come(watching, moved_clock, times=21)
+    come(watching, moved_clock)
     for page in (f"/incidents/{incident.number}/runs", "/runs", "/"):
         assert "watching:" not in says(client, page)
 

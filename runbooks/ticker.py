@@ -64,6 +64,20 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
     alive = {"ticked_at": now, "queues": list(queues), "providers": [*CHECKS.names(), *ACTIONS.names()]}
     if not Worker.objects.filter(name=worker).update(**alive):
         Worker.objects.create(name=worker, started_at=now, **alive)
+    # An ended run has ended steps alone: where none is open, one question answers the ten of `_move_runs`.
+    if _open_runs().exists():
+        _move_runs(now)
+    # One is enough: whoever receives it takes along what waits beside it.
+    for delivery_id in intake.due(1):
+        background.hint("runbooks.receive", "engine", delivery_id)
+    if _is_time("hints", now, HINT_EVERY):
+        _hint_again(now)
+    if audited.is_under_way or _is_time("audit", now, AUDIT_EVERY):
+        _audit(now)
+
+
+def _move_runs(now: datetime) -> None:
+    """What of all open runs is ready, lost or due."""
     _publish_ready(now)
     _each("expired lease", StepRun, _expired(now), _recover)
     _each("due timer", StepRun, _due(now), _ring)
@@ -73,13 +87,6 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
     _each("queued run", Run, _first_in_line(), _activate)
     _each("free lock", StepRun, [pk for _, pk in locks.next_waiting()], _take_lock)
     _each("unknown provider", StepRun, _nobody_knows(now), _give_up)
-    # One is enough: whoever receives it takes along what waits beside it.
-    for delivery_id in intake.due(1):
-        background.hint("runbooks.receive", "engine", delivery_id)
-    if _is_time("hints", now, HINT_EVERY):
-        _hint_again(now)
-    if audited.is_under_way or _is_time("audit", now, AUDIT_EVERY):
-        _audit(now)
 
 
 def _is_time(what: str, now: datetime, every: timedelta) -> bool:

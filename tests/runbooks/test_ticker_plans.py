@@ -10,10 +10,10 @@ from django.db import connection
 
 from catalog.models import Team
 from incidents.models import Delivery, Message
-from runbooks import health, rounds, ticker
+from runbooks import health, rounds, runs, ticker
 from runbooks.models import ApprovalRequest, Run, StepRun
 from tests.factories import make_actor
-from tests.factories_runbooks import make_runbook, start
+from tests.factories_runbooks import make_runbook, pump, start
 from tests.fakes.world import World
 
 pytestmark = pytest.mark.django_db
@@ -82,6 +82,19 @@ def test_every_query_of_a_tick_has_an_index(team: Team, world: World, monkeypatc
         ticker.run_evaluations(("checks",), older_than=5)
     assert len(asked.queries) > 15
     assert "\n".join(read_whole(asked)) == ""
+
+
+def test_an_idle_tick_asks_next_to_nothing(team: Team, world: World, moved_clock: Any) -> None:
+    ended = start(make_runbook(team, "  check:\n    - {id: a, wait: 1h}\n"), make_actor(team), team)
+    runs.cancel(ended, actor=make_actor(team), reason="enough")
+    pump()
+    ticker.tick("w")
+    asked = Asked()
+    moved_clock.forward(seconds=1)
+    with connection.execute_wrapper(asked):
+        ticker.tick("w")
+    # The sign of life, open runs, deliveries; PostgreSQL is asked for the time besides.
+    assert len([sql for sql, _ in asked.queries if "FROM" in sql or "UPDATE" in sql]) == 3, asked.queries
 
 
 def test_looking_at_its_health_has_an_index(team: Team, moved_clock: Any) -> None:

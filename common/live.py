@@ -6,6 +6,8 @@ In this process by a condition; to the processes that serve streams by a relay, 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +15,7 @@ from django.conf import settings
 
 _changed = threading.Condition()
 _generation = 0
+_calls: set[Callable[[], object]] = set()
 
 
 def wake() -> None:
@@ -31,6 +34,18 @@ def wait(seconds: float, seen: int) -> int:
         return _generation
 
 
+@contextmanager
+def calling(call: Callable[[], object]) -> Iterator[None]:
+    """Have `call` called at each wake while the block lasts, by the thread that changed something: it must be quick."""
+    with _changed:
+        _calls.add(call)
+    try:
+        yield
+    finally:
+        with _changed:
+            _calls.discard(call)
+
+
 def listen() -> None:
     """From now on be woken by other processes too; whoever serves streams asks for it, as often as they like."""
     relay = _relay()
@@ -47,3 +62,5 @@ def _wake_here() -> None:
     with _changed:
         _generation += 1
         _changed.notify_all()
+        for call in _calls:
+            call()

@@ -8,12 +8,13 @@ Where streams do not get through, `/version/…` answers the same by polling.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, close_old_connections, connections
 from django.db.models import QuerySet, Sum
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -153,19 +154,32 @@ def _beat() -> bytes:
     except DatabaseError:
         now = ""
     finally:
-        connections.close_all()
+        close_old_connections()
     return f"event: beat\ndata: {json.dumps({'now': now, 'release': release()})}\n\n".encode()
 
 
 async def _next_look(wakes: int) -> None:
-    """Until somebody in this process changed something since that many wakes, at most a second; costs no thread."""
-    until = time.monotonic() + POLL_SECONDS
-    while time.monotonic() < until and live.wait(0, wakes) == wakes:
-        await asyncio.sleep(LOOK_SECONDS)
+    """Until somebody in this process changed something since that many wakes, at most a second; costs no thread.
+
+    What changes in quick succession is one look: two are never closer than LOOK_SECONDS.
+    """
+    loop, woken, began = asyncio.get_running_loop(), asyncio.Event(), time.monotonic()
+
+    def wake() -> None:
+        # A loop that was closed meanwhile has no streams left.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(woken.set)
+
+    with live.calling(wake):
+        if live.wait(0, wakes) == wakes:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), POLL_SECONDS)
+    await asyncio.sleep(max(0.0, LOOK_SECONDS - (time.monotonic() - began)))
 
 
 def _read(actor: Actor, kind: str, key: str, *, look: Callable[[Actor, str, str], int]) -> int:
     try:
         return look(actor, kind, key)
     finally:
-        connections.close_all()
+        # Back to the pool on PostgreSQL; a file stays open for the next look, in one of a few threads.
+        close_old_connections()

@@ -159,6 +159,20 @@ def test_a_wake_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asyncio.run(waited()) < 30
 
 
+def test_a_burst_of_wakes_is_one_look_and_leaves_nothing_behind() -> None:
+    async def looks() -> int:
+        began, found = time.monotonic(), 0
+        while time.monotonic() - began < 4 * streams.LOOK_SECONDS:
+            wakes = live.wait(0, -1)
+            live.wake()
+            await streams._next_look(wakes)
+            found += 1
+        return found
+
+    assert asyncio.run(looks()) <= 5
+    assert not live._calls
+
+
 def test_a_wake_before_the_wait_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "POLL_SECONDS", 60.0)
     wakes = live.wait(0, -1)

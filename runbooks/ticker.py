@@ -122,6 +122,8 @@ def run_pending(worker: str, queues: tuple[str, ...], older_than: float) -> int:
         for pk in outbox.due(limit=50, now=now, due_before=limit):
             done += outbox.deliver(pk) is not None
         done += backlog.carry_all(now)
+    if not _open_runs().exists():
+        return done
     ready = _claimable().filter(ready_at__lt=limit, queue__in=queues).order_by("ready_at", "pk")
     for pk in list(ready.values_list("pk", flat=True)[: 20 + len(setbacks)]):
         if not setbacks.is_resting("ready step", pk, now):

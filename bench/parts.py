@@ -100,6 +100,11 @@ def _compare(
         "bare": statistics.median(pair["bare"]["settled_per_second"] for pair in pairs),
         "ours": statistics.median(pair["ours"]["settled_per_second"] for pair in pairs),
         "ratio": statistics.median(pair["ratio"] for pair in pairs),
+        # Stored and acknowledged, while the workers settle what came before on the same processors.
+        "acked": statistics.median(pair["ours"]["acked_per_second"] for pair in pairs),
+        "acked_ratio": round(
+            statistics.median(pair["ours"]["acked_per_second"] / pair["bare"]["acked_per_second"] for pair in pairs), 3
+        ),
         "ack_p99_ms": statistics.median(pair["ours"]["ack_p99_ms"] for pair in pairs),
         "lost": sum(pair["ours"]["lost"] + pair["bare"]["lost"] for pair in pairs),
         "rounds": pairs,

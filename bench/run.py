@@ -85,15 +85,18 @@ def table(results: dict[str, Any]) -> str:
     lines = []
     if results.get("ingest"):
         lines.append(
-            f"{'settled alerts/s':<18}{'a webhook':>10}{'bare':>9}{'ours':>9}{'ratio':>8}{'floor':>8}{'ack p99':>11}"
+            f"{'settled alerts/s':<18}{'a webhook':>10}{'bare':>9}{'ours':>9}{'ratio':>8}{'floor':>8}"
+            f"{'acked/s':>9}{'ratio':>8}{'ack p99':>11}"
         )
     for row in results.get("ingest", []):
         floor = RATIOS[row["database"], row["alerts"]]
-        figures = f"{row['bare']:>9.0f}{row['ours']:>9.0f}{row['ratio']:>8.2f}{floor:>8.2f}{row['ack_p99_ms']:>8.0f} ms"
+        figures = f"{row['bare']:>9.0f}{row['ours']:>9.0f}{row['ratio']:>8.2f}{floor:>8.2f}"
+        figures += f"{row['acked']:>9.0f}{row['acked_ratio']:>8.2f}{row['ack_p99_ms']:>8.0f} ms"
         lines.append(f"{row['database']:<18}{row['alerts']:>10}{figures}")
     lines += [
         f"page, {row['database']}, {row['events']} events: p50 {row['p50_ms']:g} ms, p95 {row['p95_ms']:g} ms "
         f"(goal {PAGE_P95_MS:g}), {row['times_bare']:g} times bare Django (at most {PAGE_TIMES_BARE:g}); "
+        f"{row['cpu_ms']:g} ms of the processor, bare {row['bare_cpu_ms']:g}; "
         f"{row['kilobytes']:g} KB sent"
         for row in results.get("pages", [])
     ]

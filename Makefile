@@ -11,7 +11,7 @@ export HOST PORT
 
 # Everything in one process on the first free try; PORT, HOST and BACKSTOP_DATA_DIR choose where.
 run: setup
-	@exec $(PY) manage.py up
+	@exec env -u PYTHONDONTWRITEBYTECODE $(PY) manage.py up
 
 setup: $(VENV)/.run
 

@@ -18,7 +18,7 @@ Rows = Mapping[tuple[str, int], StepRun]
 def of(run: Run, steps: list[StepRun]) -> RunState:
     """The picture of a run that the caller has locked. The ledger is read only where it decides: when it stops."""
     definitions = _definitions(run, steps)
-    effects = _effects(run) if run.state == "stopping" else {}
+    effects = _effects(steps) if run.state == "stopping" else {}
     known = _Known(
         effects,
         _ranks(effects),
@@ -84,10 +84,13 @@ def _by_hand(step: StepRun) -> str:
     return "confirmed" if step.kind == "action" and (step.verdict, step.reason) == ("pass", "done") else ""
 
 
-def _effects(run: Run) -> dict[tuple[str, int], Effect]:
+def _effects(steps: list[StepRun]) -> dict[tuple[str, int], Effect]:
     """The last effect of each row that changes something in the world."""
-    rows = Effect.objects.filter(step_run__run=run).exclude(effect_class__in=HARMLESS).select_related("step_run")
-    return {(row.step_run.step, row.step_run.item): row for row in rows.order_by("generation")}
+    actions = {step.pk: (step.step, step.item) for step in steps if step.kind == "action"}
+    if not actions:
+        return {}
+    rows = Effect.objects.filter(step_run__in=actions).exclude(effect_class__in=HARMLESS)
+    return {actions[row.step_run_id]: row for row in rows.order_by("generation")}
 
 
 def _ranks(effects: dict[tuple[str, int], Effect]) -> dict[tuple[str, int], int]:

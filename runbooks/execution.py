@@ -66,26 +66,28 @@ def knows(provider: str) -> bool:
 def execute(step_run_id: int, worker: str = "") -> None:
     """Claim and carry out a ready step, then whatever it made ready on the same queue: no hop where nothing waits."""
     following: int | None = step_run_id
+    run: Run | None = None
     for _ in range(200):
         if following is None:
             return
-        following = _or_say(following, worker or worker_name())
+        following, run = _or_say(following, worker or worker_name(), run)
 
 
-def _or_say(step_run_id: int, worker: str) -> int | None:
+def _or_say(step_run_id: int, worker: str, before: Run | None) -> tuple[int | None, Run | None]:
     """One step; where its run cannot be read, that is told, and nothing follows."""
     try:
-        return _one(step_run_id, worker)
+        return _one(step_run_id, worker, before)
     except reading.Unreadable as error:
         log.warning("step run %s waits: %s", step_run_id, error.sentence)
         damage.say(StepRun.objects.values_list("run_id", flat=True).get(pk=step_run_id))
-        return None
+        return None, None
 
 
-def _one(step_run_id: int, worker: str) -> int | None:
-    claimed = claim(step_run_id, worker)
+def _one(step_run_id: int, worker: str, before: Run | None = None) -> tuple[int | None, Run | None]:
+    """One step, and the one of its run that follows; `before` is that run, as the step before was claimed with it."""
+    claimed = claim(step_run_id, worker, before)
     if claimed is None:
-        return None
+        return None, None
     run, step, definition = claimed
     crashpoint("K1")
     held = leases.hold(step.pk, step.fence, seconds=definition.timeout + 5)
@@ -100,7 +102,7 @@ def _one(step_run_id: int, worker: str) -> int | None:
         leases.drop(held)
     crashpoint("K5")
     ready = StepRun.objects.filter(run=run, state="ready", queue=step.queue).order_by("position", "item")
-    return ready.values_list("pk", flat=True).first()
+    return ready.values_list("pk", flat=True).first(), run
 
 
 def _act(run: Run, step: StepRun, definition: Definition, held: leases.Held) -> None:
@@ -127,10 +129,10 @@ def _tell_who_ask(run: Run, step: StepRun) -> None:
             approvals.ask_anew(other, StepRun.objects.get(pk=pk), fact=fact, now=clock.now())
 
 
-def claim(step_run_id: int, worker: str) -> tuple[Run, StepRun, Definition] | None:
+def claim(step_run_id: int, worker: str, before: Run | None = None) -> tuple[Run, StepRun, Definition] | None:
     """S8: one UPDATE decides who works on it; None when it is not ready (a repeated message is a no-op)."""
     with transaction.atomic():
-        run = transitions.lock_to_claim(step_run_id)
+        run = transitions.lock_to_claim(step_run_id, before)
         if run is None or run.state not in ("active", "stopping"):
             return None
         step = StepRun.objects.get(pk=step_run_id)

@@ -30,16 +30,24 @@ def lock_run(run_id: int) -> Run:
 
 def lock_again(run: Run) -> Run:
     """The same for a run that was read before: which incident, revision and runbook it is of never changes."""
-    locked = _lock(Run.objects.select_related("service"), run.pk, run.incident_id)
-    # Nor does a revision; of a runbook, a run reads what it is called. Its team is read anew by whoever asks for it.
-    locked.revision, locked.runbook = run.revision, run.runbook
-    return locked
+    return _like(run, _lock(Run.objects.select_related("service"), run.pk, run.incident_id))
 
 
-def lock_to_claim(step_run_id: int) -> Run | None:
-    """The run of a step that is ready, itself locked and not its incident; None, at once, for a step that is not."""
-    rows = _with_all_it_reads().select_related("incident").select_for_update(of=("self",))
-    return rows.filter(steps__pk=step_run_id, steps__state="ready").first()
+def lock_to_claim(step_run_id: int, before: Run | None = None) -> Run | None:
+    """The run of a step that is ready, itself locked and not its incident; None, at once, for a step that is not.
+
+    `before` is the same run, where it was read before.
+    """
+    rows = _with_all_it_reads() if before is None else Run.objects.select_related("service", "team")
+    rows = rows.select_related("incident").select_for_update(of=("self",))
+    run = rows.filter(steps__pk=step_run_id, steps__state="ready").first()
+    return run if run is None or before is None else _like(before, run)
+
+
+def _like(before: Run, run: Run) -> Run:
+    # A revision never changes, and of a runbook a run reads what it is called. A team is read anew by who asks for it.
+    run.revision, run.runbook = before.revision, before.runbook
+    return run
 
 
 def _lock(rows: QuerySet[Run], run_id: int, incident_id: int | None) -> Run:

@@ -30,7 +30,7 @@ def test_a_step_from_claim_to_the_next_costs_few_statements(
     run = start(make_runbook(team, STEPS), make_actor(team), team, incident if told else None)
     first = StepRun.objects.get(run=run, step="a")
     with CaptureQueriesContext(connection) as seen:
-        following = execution._one(first.pk, "w")
+        following, _ = execution._one(first.pk, "w")
     assert states(run) == {"a": "pass", "b": "ready", "c": "pending"}
     assert following == StepRun.objects.get(run=run, step="b").pk
     # SQLite's clock is this machine's; PostgreSQL is asked for its own.

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from catalog.models import Team
+from runbooks import schema
+from runbooks.testing.cases import Stub
+from runbooks.testing.family import Family
 from runbooks.testing.report import Report
+from runbooks.testing.stubs import VirtualClock, World
+from tests.factories import make_actor
+from tests.factories_checks import make_context
 from tests.factories_runbooks import HEAD as TOP
+from tests.factories_runbooks import make_runbook, start
 from tests.runbooks.testing.test_playing import says
 
 Play = Callable[..., Report]
@@ -90,6 +99,17 @@ cases:
         head=HEAD,
     )
     assert says(report) == []
+
+
+def test_what_its_approval_shows_is_that_of_the_element(team: Team) -> None:
+    run = start(make_runbook(team, "  check:\n    - {id: look, manual: Look.}\n"), make_actor(team), team)
+    each = [Stub(items=[[Stub(before={"version": "v1"})], [Stub(before={"version": "v2"})]])]
+    world = World(Family(schema.parse(EACH, file="small.yaml")), {"act": each}, VirtualClock())
+    shown = [
+        world.look(replace(make_context(None), step_key=f"{run.uuid}:act:{item}:1")).before["version"]
+        for item in (0, 1)
+    ]
+    assert shown == ["v1", "v2"]
 
 
 ALL = ["pass", "pass", "pass"]

@@ -310,7 +310,7 @@ class _Story:
             else:
                 # Who waits for another run is told at once here, and need not look now and then.
                 found += [moment for moment in (due, tell if on != "child" else None) if moment is not None]
-        found += standins.endings(self.world)
+        found += standins.endings(self.world) if self.family.others else []
         if self.events:
             found.append(EPOCH + timedelta(seconds=self.events[0][1].at))
         return min(found, default=None)

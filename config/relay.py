@@ -64,7 +64,8 @@ def _tell(url: str) -> None:
 
 
 def _hear(url: str, wake: Callable[[], None]) -> None:
-    while True:
+    # A test that is over forgets its threads: what they try again would be heard by the next.
+    while _threads.get("live-listener") is threading.current_thread():
         try:
             with _connect(url, None).pubsub(ignore_subscribe_messages=True) as heard:  # type: ignore[no-untyped-call]
                 heard.subscribe(CHANNEL)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from catalog.actors import ALERT, ENGINE, Actor
 from incidents import lifecycle
 from incidents.models import Incident
-from runbooks import planning, reading
+from runbooks import planning, watched
 from runbooks.models import Run, StepRun
 from runbooks.verdicts import worst
 
@@ -44,20 +44,15 @@ def gives_way(watching: Run, started: Run) -> bool:
     if started.alert_id is None or watching.state != "active" or watching.phase != VERIFY:
         return False
     at_work = watching.steps.filter(phase=VERIFY).exclude(state__in=[*planning.TERMINAL, "pending"])
-    return bool(at_work) and all(row.state != "blocked" and _is_watch(watching, row) for row in at_work)
+    return bool(at_work) and all(
+        row.state in watched.UNDER_WAY and watched.watch_of(watching, row) is not None for row in at_work
+    )
 
 
 def alert_came_back(watching: Run, started: Run) -> None:
     """The fix did not hold, says the alert itself, if it is one of the same incident."""
     if watching.incident is not None and started.incident_id == watching.incident_id:
         _reopen(watching.incident, ALERT, "its alert fires again while the fix is watched.")
-
-
-def _is_watch(run: Run, step: StepRun) -> bool:
-    try:
-        return reading.step_of(run, step).watch is not None
-    except reading.Unreadable:
-        return False
 
 
 def _reopen(incident: Incident, actor: Actor, reason: str) -> None:

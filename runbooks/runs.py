@@ -159,13 +159,17 @@ def _insert(run: Run, when_busy: str, now: datetime) -> str:
         if not relapses.gives_way(holder, run):
             return "joined"
         relapses.alert_came_back(holder, run)
-        when_busy = "replace"
-    if when_busy == "replace" and holder is not None:
-        holder = transitions.lock_run(holder.pk)
-        stopping.begin(holder, reason=f"replaced by run {run.uuid} of {run.started_by}", now=now, ends="cancelled")
-        engine.move_on(holder, now=now)
+        _replace(holder, run, now=now)
+    elif when_busy == "replace" and holder is not None:
+        _replace(transitions.lock_run(holder.pk), run, now=now)
     starting.queue(run)
     return "queued"
+
+
+def _replace(holder: Run, run: Run, *, now: datetime) -> None:
+    """End the run that holds the key, which is locked, in favour of a new one."""
+    stopping.begin(holder, reason=f"replaced by run {run.uuid} of {run.started_by}", now=now, ends="cancelled")
+    engine.move_on(holder, now=now)
 
 
 def _give_turn(run: Run, *, now: datetime) -> None:

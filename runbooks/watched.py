@@ -53,7 +53,7 @@ class Standing:
 
 def standings(run: Run, steps: list[StepRun]) -> dict[int, Standing]:
     """The watches among the steps of a run, by step; two queries however many there are."""
-    watches = {step.pk: watch for step in steps if (watch := _watch_of(run, step)) is not None}
+    watches = {step.pk: watch for step in steps if (watch := watch_of(run, step)) is not None}
     if not watches:
         return {}
     taken: dict[int, list[Sample]] = defaultdict(list)
@@ -81,7 +81,7 @@ class Watching:
 def going_on(steps: Iterable[StepRun]) -> dict[int, Watching]:
     """Those of the steps that are watches under way, by step; one query at most. Their runs must have been read."""
     begun = [step for step in steps if step.t0 is not None and step.state in UNDER_WAY and step.run.is_open]
-    found = [(step, step.t0, watch) for step in begun if (watch := _watch_of(step.run, step)) is not None]
+    found = [(step, step.t0, watch) for step in begun if (watch := watch_of(step.run, step)) is not None]
     if not found:
         return {}
     rows = Sample.objects.filter(step_run__in=[step.pk for step, _, _ in found]).order_by()
@@ -119,7 +119,7 @@ def _is_over(run: Run, step: StepRun) -> bool:
     return step.is_terminal or step.state == "blocked" or not run.is_open
 
 
-def _watch_of(run: Run, step: StepRun) -> Watch | None:
+def watch_of(run: Run, step: StepRun) -> Watch | None:
     """A step's watch; None for a plan, and where the revision cannot be read (a damaged row must still be shown)."""
     if step.kind != "check" or run.is_plan:
         return None

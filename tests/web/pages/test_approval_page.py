@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from tests.factories import make_actor, make_incident, make_service, make_user
 from tests.factories_checks import make_change
 from tests.factories_runbooks import approve, make_runbook, pump, start
 from tests.factories_web import signed_in, text_of
-from tests.fakes.world import World, known
+from tests.fakes.world import World
 
 pytestmark = pytest.mark.django_db
 
@@ -46,12 +45,6 @@ STEPS = """
   verify:
     - {id: quiet, name: Is it over?, check: world.ask, pass_if: value > 0}
 """
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with known() as found:
-        yield found
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
@@ -19,19 +18,13 @@ from tests.factories import make_actor, make_incident, make_service, make_team, 
 from tests.factories_runbooks import ASKS, approve, make_runbook, pump, start, switching
 from tests.factories_web import Program, signed_in
 from tests.factories_web import text_of as text_in
-from tests.fakes.world import World, known
+from tests.fakes.world import World
 
 pytestmark = pytest.mark.django_db
 
 
 def text_of(answer: Any) -> str:
     return text_in(answer)
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with known() as found:
-        yield found
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from runbooks.models import Attempt, Effect, Run
 from tests.factories import make_actor, make_incident, make_service, make_user
 from tests.factories_runbooks import make_runbook, pump, start, states, step
 from tests.factories_web import signed_in, text_of
-from tests.fakes.world import World, known
+from tests.fakes.world import World
 from web.pages.runs.rows import emphasised
 
 pytestmark = pytest.mark.django_db
@@ -35,12 +34,6 @@ ONE = """
   remediate:
     - {{id: act, name: Switch it, action: world.{effect}, lock: "service:rag-chat", with: {{to: b}}, attempts: 1{more}}}
 """
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with known() as found:
-        yield found
 
 
 @pytest.fixture

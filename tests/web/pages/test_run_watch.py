@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,10 +18,10 @@ from incidents.models import Evidence, Incident
 from runbooks import execution, ticker
 from runbooks.checks.base import CheckError, Finding
 from runbooks.models import Attempt, Run, RunEvent, Sample, StepRun
-from tests.factories import make_actor, make_incident, make_service, make_user
+from tests.factories import make_actor, make_user
 from tests.factories_runbooks import make_runbook, start, step
 from tests.factories_web import signed_in, text_of
-from tests.fakes.world import World, known
+from tests.fakes.world import World
 
 pytestmark = pytest.mark.django_db
 
@@ -38,17 +37,6 @@ WATCH = """
 """
 HEAD = "inputs:\n  most: {type: number, default: 5}\n"
 NOTHING = Finding(None, "Nothing was there.")
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with known() as found:
-        yield found
-
-
-@pytest.fixture
-def incident(team: Team) -> Incident:
-    return make_incident(team, make_service(team, "rag-chat"))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,25 +13,14 @@ from catalog.models import Team
 from incidents.models import Incident
 from runbooks.models import Run, StepRun
 from tests.conftest import Clock
-from tests.factories import make_incident, make_service, make_user
+from tests.factories import make_user
 from tests.factories_runbooks import step
 from tests.factories_web import signed_in, text_of
-from tests.fakes.world import World, known
+from tests.fakes.world import World
 from tests.runbooks.test_watch import come, watch
 
 pytestmark = pytest.mark.django_db
 SAYS = "Does it hold? until 07:00 , 3 of 4 samples"
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with known() as found:
-        yield found
-
-
-@pytest.fixture
-def incident(team: Team) -> Incident:
-    return make_incident(team, make_service(team, "rag-chat"))
 
 
 @pytest.fixture

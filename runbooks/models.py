@@ -194,6 +194,8 @@ class Run(models.Model):
         ]
         indexes = [
             models.Index(fields=["deadline_at"], condition=Q(state__in=OPEN_RUN_STATES), name="runs_open_by_deadline"),
+            # Who waits behind a key: asked by every run that ends.
+            models.Index(fields=["runbook", "concurrency_key"], condition=Q(state="queued"), name="runs_queued_by_key"),
             models.Index(fields=["team", "-id"]),
         ]
 

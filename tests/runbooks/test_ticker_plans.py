@@ -47,19 +47,26 @@ class Asked:
 
 def scans(query: Query) -> list[str]:
     """The growing tables that a query reads from one end to the other."""
+    plan = plan_of(query)
+    if connection.vendor == "postgresql":
+        return re.findall(r"Seq Scan on (\w+)", plan)
+    names = {alias: table for table, alias in re.findall(r'"(\w+)" ([A-Z]\d)\b', query[0])}
+    lines = re.findall(r"^SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?$", plan, re.MULTILINE)
+    # To read a partial index from one end to the other is to read what is at work, not what has ended.
+    return [names.get(name, name) for name, index in lines if index not in PARTIAL]
+
+
+def plan_of(query: Query) -> str:
+    """How the database would answer it, line by line."""
     sql, params = query
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             # Of an empty table the planner would read all; without that choice it does so only where no index fits.
             cursor.execute("SET LOCAL enable_seqscan = off")
             cursor.execute(f"EXPLAIN {sql}", params)
-            return re.findall(r"Seq Scan on (\w+)", "\n".join(row[0] for row in cursor.fetchall()))
+            return "\n".join(row[0] for row in cursor.fetchall())
         cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
-        plan = [row[3] for row in cursor.fetchall()]
-        names = {alias: table for table, alias in re.findall(r'"(\w+)" ([A-Z]\d)\b', sql)}
-        lines = re.findall(r"^SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?$", "\n".join(plan), re.MULTILINE)
-        # To read a partial index from one end to the other is to read what is at work, not what has ended.
-        return [names.get(name, name) for name, index in lines if index not in PARTIAL]
+        return "\n".join(row[3] for row in cursor.fetchall())
 
 
 def read_whole(asked: Asked) -> list[str]:
@@ -96,6 +103,14 @@ def test_an_idle_tick_asks_next_to_nothing(team: Team, world: World, moved_clock
         ticker.run_pending("w", ("engine", "checks", "actions"), older_than=5)
     # The sign of life, open runs, deliveries; deliveries, messages, late ones, open runs; PostgreSQL tells the time.
     assert len([sql for sql, _ in asked.queries if "FROM" in sql or "UPDATE" in sql]) == 7, asked.queries
+
+
+def test_who_waits_behind_a_key_is_asked_of_the_queue_alone(team: Team) -> None:
+    asked = Asked()
+    with connection.execute_wrapper(asked):
+        in_line = Run.objects.filter(runbook=1, concurrency_key="a", state="queued").order_by("pk")
+        list(in_line.values_list("pk", flat=True)[:1])
+    assert plan_of(asked.queries[0]).count("runs_queued_by_key") == 1
 
 
 def test_looking_at_its_health_has_an_index(team: Team, moved_clock: Any) -> None:

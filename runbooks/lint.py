@@ -187,15 +187,21 @@ class Linter:
 
     # Steps.
 
+    def _tries(self, path: Path, step: Step) -> None:
+        if not step.backoff.delay <= step.backoff.max <= LONGEST_BACKOFF:
+            message = f"The pause grows from `delay` to `max`, which is at most {written(LONGEST_BACKOFF)}."
+            self.note((*path, "backoff"), "RB038", message, "Write e.g. `{delay: 2s, factor: 2, max: 30s}`.")
+        if (step.attempts or 1) > 1 and not isinstance(step, CheckStep | ActionStep):
+            message = "Only checks and actions are tried again; a runbook tries its own steps."
+            self.note((*path, "attempts"), "RB038", message, "Remove it.", at_key=True)
+
     def _step(self, path: Path, step: Step) -> None:
         for part in step.authored():
             self._authored(path, step, part)
         if step.timeout is not None and not 1 <= step.timeout <= step.longest_timeout:
             limit = written(step.longest_timeout)
             self.note((*path, "timeout"), "RB037", f"A {step.kind} step has at most {limit}.", f"Write 1s to {limit}.")
-        if not step.backoff.delay <= step.backoff.max <= LONGEST_BACKOFF:
-            message = f"The pause grows from `delay` to `max`, which is at most {written(LONGEST_BACKOFF)}."
-            self.note((*path, "backoff"), "RB038", message, "Write e.g. `{delay: 2s, factor: 2, max: 30s}`.")
+        self._tries(path, step)
         if step.foreach is not None and (
             isinstance(step, ManualStep | WaitStep) or (isinstance(step, CheckStep) and step.watch)
         ):

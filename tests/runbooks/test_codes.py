@@ -137,6 +137,8 @@ CASES: list[tuple[str, list[tuple[str, str]]]] = [
     ),
     ("RB038", [("fail_if: value", "backoff: ¦{max: 2h}\n      fail_if: value")]),
     ("RB038", [("fail_if: value", "backoff: ¦{delay: 40s}\n      fail_if: value")]),
+    ("RB038", [("wait: 1m", "runbook: other\n      ¦attempts: 2")]),
+    ("RB038", [("wait: 1m", "manual: Look.\n      ¦attempts: 2")]),
     ("RB039", [("fail_if: value", "on_verdict: {fail: ¦wait}\n      fail_if: value")]),
     ("RB040", [("check: fake.measure", "check: ¦fake.mesure")]),
     ("RB040", [("check: fake.measure", "check: ¦fake.switch")]),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import connection
 from django.test import TransactionTestCase
@@ -27,19 +29,30 @@ def _flush_without_guards(self: TransactionTestCase) -> None:
 
 setattr(TransactionTestCase, "_fixture_teardown", _flush_without_guards)
 BaseCommand.requires_system_checks = []
+# Each client of a test is a server of its own, that else reads every asset before its first answer.
+settings.WHITENOISE_AUTOREFRESH = True
+# Files that take a minute or nearly.
+LONG = ("test_bad_forms.py", "test_matrix.py", "test_crawler.py", "test_any_order.py")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the nightly tests, too long for every commit, unless named by mark, and begin with the slow ones.
 
-    A slow test waits more than it computes: begun last, as pytest-django and xdist do, it is waited for alone.
+    A slow test waits more than it computes: begun last, as pytest-django and xdist do, it is waited for alone. So is a
+    long file.
     """
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.name not in LONG))
     if "nightly" in (config.option.markexpr or ""):
         return
     config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("nightly")])
     items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What has been collected stays till the end: no need to look through it again and again for what is garbage."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests import browser as browsers
 from tests import servers
 from tests.journeys import target as targets
 from tests.journeys.product import Product, eventually
@@ -94,13 +95,9 @@ def target(tmp_path: Path) -> Iterator[targets.Target]:
 
 @pytest.fixture
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=servers.program("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
+    with browsers.chromium() as browser:
         expect.set_options(timeout=30_000)
         yield browser
-        browser.close()
 
 
 @pytest.fixture

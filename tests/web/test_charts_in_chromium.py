@@ -35,8 +35,7 @@ def opened(browser: Browser, demo: Demo, path: str, **options: Any) -> Page:
     return page
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize(("theme", "size"), [("light", PHONE), ("dark", DESK)], ids=["phone-light", "desk-dark"])
 def test_it_is_drawn_in_both_themes_and_sizes(chromium: Browser, demo: Demo, theme: str, size: Any) -> None:
     page = opened(chromium, demo, "/services/rag-chat", viewport=size, color_scheme=theme)
     found = browsers.complaints(page)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from catalog import people
 from catalog.models import Team
 from runbooks.models import ApprovalRequest, Decision, Effect, Run
-from tests import servers
+from tests import browser as browsers
 from tests.factories import make_actor, make_incident, make_user
 from tests.factories_runbooks import make_runbook, pump, start, states
 
@@ -37,17 +37,13 @@ def run(team: Team) -> Run:
 def sam(live_server: LiveServer, team: Team) -> Iterator[BrowserContext]:
     """The browser of somebody on call, signed in."""
     link = people.new_login_link(make_user("sam", team=team))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=servers.program("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
+    with browsers.chromium() as browser:
         context = browser.new_context()
         page = context.new_page()
         page.goto(f"{live_server.url}/login/link/{link}")
         page.get_by_role("button", name="Sign in").click()
         expect(page).to_have_url(f"{live_server.url}/", timeout=30_000)
         yield context
-        browser.close()
 
 
 def ask(sam: BrowserContext, live_server: LiveServer) -> Page:

@@ -100,8 +100,9 @@ def test_what_somebody_reads_does_not_move(page: Page, bare: browsers.Up, bare_a
     assert abs(after["y"] - before["y"]) < 3
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [browsers.PHONE, browsers.DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize(
+    ("scheme", "size"), [("light", browsers.PHONE), ("dark", browsers.DESK)], ids=["phone-light", "desk-dark"]
+)
 def test_every_page_fits_and_complains_of_nothing(
     chromium: Browser, session: BrowserContext, bare: browsers.Up, bare_api: httpx2.Client, scheme: Any, size: Any
 ) -> None:

@@ -76,6 +76,9 @@ class Stub(Part):
 Stubs = Annotated[list[Stub], Field(min_length=1, max_length=2_000), BeforeValidator(_listed)]
 
 
+Element = Annotated[int, Field(ge=0)]
+
+
 class Event(Part):
     """Something that somebody does, or that happens, a while after the start."""
 
@@ -91,7 +94,8 @@ class Event(Part):
     pause: bool | None = None
     resume: bool | None = None
     by: Name = "tester"
-    item: int = Field(0, ge=0)
+    # With `foreach`: which element; a list names one for each step on the way that has it, the outermost first.
+    item: Element | list[Element] = 0
     fields: dict[str, Any] = Field(default_factory=dict)
     decision: str = ""
     verdict: Verdict | None = None
@@ -233,6 +237,7 @@ class _Fit:
             for number, event in enumerate(case.events):
                 if event.step:
                     self._step((*path, "events", number, event.verb), event.step)
+                    self._elements((*path, "events", number), event)
             self._expect((*path, "expect"), case.expect)
         return sorted(self.found)
 
@@ -244,6 +249,13 @@ class _Fit:
         if self.family.step(step_id) is None:
             message = f"There is no step `{step_id}` in `{self.spec.id}`."
             self._note(path, "RT004", message, nearest(step_id, self.family.beside(step_id)))
+
+    def _elements(self, path: Path, event: Event) -> None:
+        spread = self.family.spread(event.step)
+        if isinstance(event.item, list) and len(event.item) > len(spread):
+            named = ", ".join(f"`{step}`" for step in spread) or "none"
+            message = f"`item` names {len(event.item)} elements; `foreach` stands on the way at: {named}."
+            self._note((*path, "item"), "RT006", message, "Name one for each, the outermost first.")
 
     def _inputs(self, path: Path, given: dict[str, Any]) -> None:
         for name in given:

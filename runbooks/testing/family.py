@@ -37,11 +37,11 @@ class Family:
         spec = self._inside(way)
         return [".".join((*way, name)) for name in _steps(spec)] if spec else []
 
-    def spread(self, path: str) -> str:
-        """The innermost step of the path that has `foreach`, as a path: an `item` counts for it. Empty for none."""
+    def spread(self, path: str) -> list[str]:
+        """The steps of the path that have `foreach`, each as a path, the outermost first."""
         way = path.split(".")
-        ends = (".".join(way[:length]) for length in range(len(way), 0, -1))
-        return next((part for part in ends if (step := self.step(part)) and step.foreach is not None), "")
+        starts = (".".join(way[:length]) for length in range(1, len(way) + 1))
+        return [part for part in starts if (step := self.step(part)) and step.foreach is not None]
 
     def _inside(self, way: list[str]) -> RunbookSpec | None:
         """The runbook that these steps, each run by the one before it, lead into."""

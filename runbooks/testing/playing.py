@@ -342,13 +342,16 @@ class _Story:
 
     def _step(self, run: Run, event: Event) -> StepRun:
         """The row that an event means: `call.look` is a step of the run that `call` is now."""
-        spread, path = self.family.spread(event.step), ""
+        elements = event.item if isinstance(event.item, list) else [event.item]
+        # One alone counts for the innermost step that has `foreach`.
+        chosen = dict(zip(reversed(self.family.spread(event.step)), reversed(elements), strict=False))
+        path = ""
         found: StepRun | None = None
         for name in event.step.split("."):
             path = f"{path}.{name}" if path else name
             if found is not None:
                 run = children.child_of(found) or run
-            found = StepRun.objects.filter(run=run, step=name, item=event.item if path == spread else 0).first()
+            found = StepRun.objects.filter(run=run, step=name, item=chosen.get(path, 0)).first()
             if found is None:
                 raise NotFound("The run has no such step yet, or no such item of it.")
         assert found is not None, "a path has a name"

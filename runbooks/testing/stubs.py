@@ -117,7 +117,8 @@ class World:
         stubs = self.stubs.get(place.path) or []
         if not stubs or not stubs[0].items:
             return stubs
-        item = place.items[self.family.spread(place.path).count(".")]
+        # Only a step on whose way something is spread has `items`; they count for the innermost of these.
+        item = place.items[self.family.spread(place.path)[-1].count(".")]
         return stubs[0].items[item] if item < len(stubs[0].items) else []
 
     def _asking(self, context: Context) -> Place:

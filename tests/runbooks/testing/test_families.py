@@ -252,6 +252,47 @@ cases:
     assert says(report) == []
 
 
+SPREAD = (
+    TOP.format(slug="other")
+    + """\
+inputs: {place: {type: string}}
+phases:
+  remediate:
+    - id: act
+      foreach: "['a', 'b']"
+      action: notify.send
+      with: {text: "{{ item }} in {{ inputs.place }}"}
+      approval: {from: [role:oncall]}
+      on_verdict: {fail: continue}
+"""
+)
+
+
+def test_an_event_names_an_element_of_each_spread_step(played: Play) -> None:
+    report = played(
+        """\
+cases:
+  - name: one of four is refused
+    events:
+      - {at: 1m, reject: call.act, item: [1, 0], reason: Not there}
+      - {at: 2m, approve: call.act, item: [1, 1]}
+      - {at: 3m, approve: call.act, item: 0}
+      - {at: 4m, approve: call.act, item: [0, 1]}
+    expect: {items: {call.act: [pass, pass, fail, pass]}, told: [call.act, call.act, call.act], finished_after: 4m}
+""",
+        runbook=EACH,
+        head=HEAD,
+        others=(SPREAD,),
+    )
+    assert says(report) == []
+
+
+def test_an_element_too_many_is_a_finding(played: Play) -> None:
+    events = "cases:\n  - {name: a, events: [{at: 1m, reject: call.act, item: [1, 0, 2]}], expect: {}}\n"
+    [(code, told)] = says(played(events, runbook=EACH, head=HEAD, others=(SPREAD,)))
+    assert (code, told) == ("RT006", "`item` names 3 elements; `foreach` stands on the way at: `call`, `call.act`.")
+
+
 def test_one_waits_in_line_for_the_key_of_another(played: Play) -> None:
     report = played(
         """\

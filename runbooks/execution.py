@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -131,8 +132,17 @@ def _tell_who_ask(run: Run, step: StepRun) -> None:
 
 def claim(step_run_id: int, worker: str, before: Run | None = None) -> tuple[Run, StepRun, Definition] | None:
     """S8: one UPDATE decides who works on it; None when it is not ready (a repeated message is a no-op)."""
+    try:
+        return _claim(step_run_id, worker, lambda: transitions.lock_to_claim(step_run_id, before), may_tell=False)
+    except sampling.Untold:
+        return _claim(step_run_id, worker, lambda: transitions.lock_run_of(step_run_id), may_tell=True)
+
+
+def _claim(
+    step_run_id: int, worker: str, lock: Callable[[], Run | None], *, may_tell: bool
+) -> tuple[Run, StepRun, Definition] | None:
     with transaction.atomic():
-        run = transitions.lock_to_claim(step_run_id, before)
+        run = lock()
         if run is None or run.state not in ("active", "stopping"):
             return None
         step = StepRun.objects.get(pk=step_run_id)
@@ -158,7 +168,7 @@ def claim(step_run_id: int, worker: str, before: Run | None = None) -> tuple[Run
         Attempt.objects.create(step_run=step, number=step.attempts, fence=step.fence, worker=worker, started_at=now)
         transitions.event(run, "S8", now=now, state="leased", step=step, text=f"attempt {step.attempts}")
         watched = sampling.of(run, step, definition)
-        if watched is not None and not sampling.begin(run, watched, now=now):
+        if watched is not None and not sampling.begin(run, watched, now=now, may_tell=may_tell):
             ledger.end_attempt(step, "error", now, error=sampling.TOO_LATE)
             return None
     return run, step, definition

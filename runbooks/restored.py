@@ -103,7 +103,7 @@ def put_in_doubt() -> Doubt:
 
 def _doubt(pk: int, now: datetime) -> None:
     """S14 for an action that the copy sees before its end, whatever its class: a repeat may be wrong by now."""
-    run = transitions.lock_run(StepRun.objects.values_list("run_id", flat=True).get(pk=pk))
+    run = transitions.lock_run_of(pk)
     step = StepRun.objects.get(pk=pk)
     # Of an action that this release does not have, nothing is known: the class whose repeat does most harm.
     known = step.provider in ACTIONS

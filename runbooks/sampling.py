@@ -78,18 +78,27 @@ def of(run: Run, step: StepRun, definition: Definition) -> Watching | None:
     return Watching(step, definition, definition.watch)
 
 
-def begin(run: Run, found: Watching, *, now: datetime) -> bool:
+class Untold(Exception):
+    """Something must be told before the try, and the incident is locked before its run (decision 0007), not after."""
+
+
+def begin(run: Run, found: Watching, *, now: datetime, may_tell: bool) -> bool:
     """A try at the sample at hand was claimed; False when it comes too late to be made.
 
-    With the first try of a sample, those that nobody can take any more are missed.
+    With the first try of a sample, those that nobody can take any more are missed. `may_tell`: whether the incident is
+    locked too; raises Untold where it must be.
     """
     step = found.step
     if step.started_at is not None:
         if has_time(found, now):
             return True
+        if not may_tell:
+            raise Untold
         give_up(run, found, reason="overrun", text=TOO_LATE, now=now)
         return False
     missed = watching.to_miss(found.grid, len(found.verdicts), now, looks_back=found.looks_back)
+    if missed and not may_tell:
+        raise Untold
     Sample.objects.bulk_create(
         Sample(
             step_run=step,

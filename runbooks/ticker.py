@@ -262,7 +262,7 @@ def _is_damaged(of: type[Model], pk: int) -> bool:
 
 
 def _locked(pk: int) -> tuple[Run, StepRun]:
-    run = transitions.lock_run(StepRun.objects.values_list("run_id", flat=True).get(pk=pk))
+    run = transitions.lock_run_of(pk)
     return run, StepRun.objects.get(pk=pk)
 
 

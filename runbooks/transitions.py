@@ -28,6 +28,11 @@ def lock_run(run_id: int) -> Run:
     return _lock(_with_all_it_reads(), run_id, incident_id)
 
 
+def lock_run_of(step_run_id: int) -> Run:
+    """The same for the run of that step."""
+    return lock_run(StepRun.objects.values_list("run_id", flat=True).get(pk=step_run_id))
+
+
 def lock_again(run: Run) -> Run:
     """The same for a run that was read before: which incident, revision and runbook it is of never changes."""
     return _like(run, _lock(Run.objects.select_related("service"), run.pk, run.incident_id))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from catalog.models import Team
 from common import clock, outage
@@ -97,6 +98,24 @@ def test_it_asks_for_at_most_two_hundred_past_times(team: Team, world: World, mo
     work()
     assert letters(run) == 40 * "m" + 200 * "p"
     assert world.asked[0].moment == Sample.objects.get(k=41).due_at
+
+
+def test_the_incident_is_locked_first_where_missed_samples_are_told(
+    team: Team, incident: Incident, world: World, moved_clock: Any
+) -> None:
+    if not connection.features.has_select_for_update:
+        pytest.skip("on SQLite the transaction itself is the lock")
+    run = watch(team, incident)
+    moved_clock.forward(hours=5)
+    ticker.tick("test")
+    with CaptureQueriesContext(connection) as captured:
+        execution.execute(step(run, "holds").pk, "test")
+    assert letters(run) == "mmmmp"
+    said = [query["sql"] for query in captured.captured_queries]
+    told = next(at for at, sql in enumerate(said) if 'INTO "incidents_timelineentry' in sql)
+    begun = max(at for at, sql in enumerate(said[:told]) if sql.startswith("SAVEPOINT"))
+    locks = [sql.partition("FROM ")[2].split()[0] for sql in said[begun:told] if "FOR UPDATE" in sql]
+    assert locks == ['"incidents_incident"', '"runbooks_run"']
 
 
 def test_it_never_passes_over_a_gap_in_the_data(team: Team, world: World, moved_clock: Any) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.with_database import leave_out, touches_tables
+from tests.with_database import is_below, is_for_postgresql, leave_out
 
-PAGES = Path(__file__).parent / "web"
-# These do not run on PostgreSQL (.ci/run).
-ONCE = ("test_matrix.py", "test_crawler.py", "test_openapi.py")
+OF_BOTH = ("conformance", "common", "config")
 # Runs a part of the suite on PostgreSQL, where CI ran all of it.
-ON_POSTGRESQL = "test_postgresql.py"
+ON_POSTGRESQL = ("house/test_postgresql.py",)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -21,7 +17,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _ran_already(item: pytest.Item) -> bool:
-    if item.path.name == ON_POSTGRESQL:
-        return True
-    about_pages = item.path.is_relative_to(PAGES) and item.path.name not in ONCE
-    return about_pages and touches_tables(item) and item.get_closest_marker("slow") is None
+    return is_below(item, ON_POSTGRESQL) or (is_for_postgresql(item) and not is_below(item, OF_BOTH))

@@ -22,6 +22,8 @@ from tests.factories_web import signed_in
 from tests.web.shelf import Shelf, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.django_db]
+# What fits a phone fits a desk, where it is looked at nightly.
+SIZES = [pytest.param(browsers.PHONE, id="phone"), pytest.param(browsers.DESK, id="desk", marks=pytest.mark.nightly)]
 # What is wider than the page without a bar of its own, with where it is: for whoever has to mend it.
 WIDER = """() => {
   const page = document.documentElement;
@@ -74,7 +76,7 @@ def spilling(page: Page, shelf: Shelf) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("size", [browsers.PHONE, browsers.DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize("size", SIZES)
 def test_nothing_runs_nothing_leaks_nothing_spills(nasty_shelf: Shelf, chromium: Browser, size: ViewportSize) -> None:
     with nasty_shelf.shown(chromium, viewport=size) as (context, strayed):
         ran: list[str] = []
@@ -94,7 +96,7 @@ def test_every_link_of_such_a_page_is_harmless(nasty_shelf: Shelf) -> None:
             assert bad == [], address
 
 
-@pytest.mark.parametrize("size", [browsers.PHONE, browsers.DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize("size", SIZES)
 def test_where_nothing_is_known_pages_hold_and_say_so(bare_shelf: Shelf, chromium: Browser, size: ViewportSize) -> None:
     with bare_shelf.shown(chromium, viewport=size) as (context, _):
         page = context.new_page()

@@ -72,7 +72,7 @@ def wait_for(true: Callable[[], bool], *, seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < end, f"it did not come true within {seconds} s"
         pump()
-        time.sleep(0.2)
+        time.sleep(1)
 
 
 def step(run: Run, name: str) -> StepRun:

@@ -64,9 +64,9 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
     alive = {"ticked_at": now, "queues": list(queues), "providers": [*CHECKS.names(), *ACTIONS.names()]}
     if not Worker.objects.filter(name=worker).update(**alive):
         Worker.objects.create(name=worker, started_at=now, **alive)
-    # An ended run has ended steps alone: where none is open, one question answers the ten of `_move_runs`.
+    # An ended run has ended steps alone: where none is open, one question answers the ten of `move_runs`.
     if _open_runs().exists():
-        _move_runs(now)
+        move_runs(now)
     # One is enough: whoever receives it takes along what waits beside it.
     for delivery_id in intake.due(1):
         background.hint("runbooks.receive", "engine", delivery_id)
@@ -76,7 +76,7 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
         _audit(now)
 
 
-def _move_runs(now: datetime) -> None:
+def move_runs(now: datetime) -> None:
     """What of all open runs is ready, lost or due."""
     _publish_ready(now)
     _each("expired lease", StepRun, _expired(now), _recover)

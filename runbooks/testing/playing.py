@@ -22,6 +22,8 @@ from incidents import lifecycle
 from incidents.models import Alert as AlertRow
 from incidents.models import Endpoint, Evidence, Incident
 from runbooks import approvals, children, engine, execution, reading, repeating, runs, ticker, trigger
+from runbooks.actions import ACTIONS
+from runbooks.checks import CHECKS
 from runbooks.models import (
     KEY_HOLDING_STATES,
     OPEN_RUN_STATES,
@@ -31,6 +33,7 @@ from runbooks.models import (
     Run,
     Runbook,
     StepRun,
+    Worker,
 )
 from runbooks.spec import RunbookSpec
 from runbooks.steps import HARMLESS
@@ -42,6 +45,7 @@ from runbooks.testing.stubs import EPOCH, Unstubbed, VirtualClock, WorkerLost, W
 WORKER = "test"
 # Moments of one case: a watch of 2,000 samples fits.
 MOMENTS = 5_000
+FOR_EVER = timedelta(days=3650)
 ROLES = ["responder", "approver"]
 _PRINCIPAL = re.compile(r"\b(?:role|team|user):[A-Za-z0-9_.@-]+")
 
@@ -128,6 +132,10 @@ class _Story:
         self.team = Team.objects.create(slug="default", name="Default", created_at=EPOCH)
         self.people: dict[str, Actor] = {}
         self._make_people()
+        # It knows everything and never dies; of a tick, only what moves runs has something to do here.
+        Worker.objects.create(
+            name=WORKER, started_at=EPOCH, ticked_at=EPOCH + FOR_EVER, providers=[*CHECKS.names(), *ACTIONS.names()]
+        )
         self.run_id = 0
 
     # The world before the run.
@@ -264,7 +272,7 @@ class _Story:
             self.clock.time = max(moment, self.clock.time + timedelta(seconds=1))
             # What people do in a moment comes before what is due in it.
             self._happen()
-            ticker.tick(WORKER)
+            ticker.move_runs(clock.now())
         self.played.stuck = f"It is not over after {MOMENTS:,} moments."
 
     def _work(self) -> None:

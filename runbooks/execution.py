@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -133,16 +132,20 @@ def _tell_who_ask(run: Run, step: StepRun) -> None:
 def claim(step_run_id: int, worker: str, before: Run | None = None) -> tuple[Run, StepRun, Definition] | None:
     """S8: one UPDATE decides who works on it; None when it is not ready (a repeated message is a no-op)."""
     try:
-        return _claim(step_run_id, worker, lambda: transitions.lock_to_claim(step_run_id, before), may_tell=False)
+        return _claim(step_run_id, worker, before)
     except sampling.Untold:
-        return _claim(step_run_id, worker, lambda: transitions.lock_run_of(step_run_id), may_tell=True)
+        return _claim(step_run_id, worker, may_tell=True)
 
 
 def _claim(
-    step_run_id: int, worker: str, lock: Callable[[], Run | None], *, may_tell: bool
+    step_run_id: int, worker: str, before: Run | None = None, *, may_tell: bool = False
 ) -> tuple[Run, StepRun, Definition] | None:
+    """`may_tell`: the incident is locked before its run, which costs a statement or two that few claims need."""
     with transaction.atomic():
-        run = lock()
+        if may_tell:
+            run: Run | None = transitions.lock_run_of(step_run_id)
+        else:
+            run = transitions.lock_to_claim(step_run_id, before)
         if run is None or run.state not in ("active", "stopping"):
             return None
         step = StepRun.objects.get(pk=step_run_id)

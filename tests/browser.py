@@ -22,9 +22,9 @@ from tests import servers
 
 ROOT = Path(__file__).resolve().parents[1]
 PHONE: ViewportSize = {"width": 360, "height": 740}
+DESK: ViewportSize = {"width": 1440, "height": 900}
 # Letters stand where they would in a window.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--font-render-hinting=none"]
-DESK: ViewportSize = {"width": 1440, "height": 900}
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,11 @@ def knows(provider: str) -> bool:
     return provider in CHECKS or provider in ACTIONS
 
 
+def known() -> list[str]:
+    """The names of all that it can."""
+    return [*CHECKS.names(), *ACTIONS.names()]
+
+
 def execute(step_run_id: int, worker: str = "") -> None:
     """Claim and carry out a ready step, then whatever it made ready on the same queue: no hop where nothing waits."""
     following: int | None = step_run_id

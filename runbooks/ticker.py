@@ -35,8 +35,6 @@ from runbooks import (
     transitions,
     trigger,
 )
-from runbooks.actions import ACTIONS
-from runbooks.checks import CHECKS
 from runbooks.definitions import LAST_SECONDS
 from runbooks.models import KEY_HOLDING_STATES, OPEN_RUN_STATES, Attempt, Run, StepRun, Worker
 from runbooks.planning import ENDINGS, is_winding_down
@@ -61,7 +59,7 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
     """One round; raises OperationalError or InterfaceError only when the database itself is away."""
     now = clock.now()
     # Once a second in every process for ever, so not `update_or_create`: that is a transaction of four statements.
-    alive = {"ticked_at": now, "queues": list(queues), "providers": [*CHECKS.names(), *ACTIONS.names()]}
+    alive = {"ticked_at": now, "queues": list(queues), "providers": execution.known()}
     if not Worker.objects.filter(name=worker).update(**alive):
         Worker.objects.create(name=worker, started_at=now, **alive)
     # An ended run has ended steps alone: where none is open, one question answers the ten of `move_runs`.
@@ -164,8 +162,7 @@ def _open_runs() -> QuerySet[Run]:
 
 def _claimable() -> QuerySet[StepRun]:
     """What is ready and may be taken up by this process: what paused runs keep back must not crowd out the rest."""
-    mine = [*CHECKS.names(), *ACTIONS.names()]
-    return StepRun.objects.filter(state="ready", run__state__in=["active", "stopping"], provider__in=mine)
+    return StepRun.objects.filter(state="ready", run__state__in=["active", "stopping"], provider__in=execution.known())
 
 
 def _publish_ready(now: datetime) -> None:

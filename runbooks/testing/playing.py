@@ -22,8 +22,6 @@ from incidents import lifecycle
 from incidents.models import Alert as AlertRow
 from incidents.models import Endpoint, Evidence, Incident
 from runbooks import approvals, children, engine, execution, reading, repeating, runs, ticker, trigger
-from runbooks.actions import ACTIONS
-from runbooks.checks import CHECKS
 from runbooks.models import (
     KEY_HOLDING_STATES,
     OPEN_RUN_STATES,
@@ -133,9 +131,8 @@ class _Story:
         self.people: dict[str, Actor] = {}
         self._make_people()
         # It knows everything and never dies; of a tick, only what moves runs has something to do here.
-        Worker.objects.create(
-            name=WORKER, started_at=EPOCH, ticked_at=EPOCH + FOR_EVER, providers=[*CHECKS.names(), *ACTIONS.names()]
-        )
+        ever = EPOCH + FOR_EVER
+        Worker.objects.create(name=WORKER, started_at=EPOCH, ticked_at=ever, providers=execution.known())
         self.run_id = 0
 
     # The world before the run.

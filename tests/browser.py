@@ -39,7 +39,7 @@ class Up:
     def command(self, *words: str) -> str:
         """What `manage.py …` prints beside it."""
         done = subprocess.run(
-            [sys.executable, "manage.py", *words], cwd=ROOT, env=_environment(self.folder), check=True,
+            [sys.executable, "manage.py", *words], cwd=ROOT, env=_environment(self.folder), check=True, timeout=120,
             capture_output=True, text=True,
         )  # fmt: skip
         return done.stdout

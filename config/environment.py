@@ -41,6 +41,9 @@ class Environment(BaseSettings):
     database_url: str = Field(
         "", description="postgres://user:password@host:port/name; empty: SQLite in the data folder."
     )
+    prepare_after: int = Field(
+        5, ge=0, description="PostgreSQL: a statement asked so often in one session is prepared; 0: none is."
+    )
     redis_url: str = Field("", description="redis://:password@host:port/0; empty: embedded mode, no broker needed.")
     secret_keys: Words = Field(
         [], description="Keys for sessions and encryption, newest first; at least 32 characters."

@@ -151,6 +151,9 @@ def _database(url: str) -> dict[str, Any]:
         "OPTIONS": {
             # Whose session it is, for whoever looks into pg_stat_activity; `restore` asks whether others are there.
             "application_name": f"backstop@{socket.gethostname()}:{os.getpid()}"[:63],
+            # What a session is asked again and again PostgreSQL reads and plans once (docs/decisions/0020).
+            "server_side_binding": True,
+            "prepare_threshold": BACKSTOP.prepare_after or None,
             # By default the pool doubles its pause while PostgreSQL is away, so that it comes back as late as it was
             # long gone. Giving up after the seconds that a request waits keeps every pause under 5 s.
             "pool": {"min_size": 1, "max_size": 10, "timeout": 10, "reconnect_timeout": 10},

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, JSONField
+from django.db.models import JSONField
 
-from common import clock
+from common import clock, statements
 from common.errors import Invalid, NotFound
 from common.plain import plain
 from common.secrets import redact, redact_json
@@ -44,18 +44,17 @@ def store(
             result = {"moved_to_blob": sorted(result)}
         row.result = result
         row.sha256 = digest(row, packed)
-        row.save(force_insert=True)
+        statements.insert(row)
     return row
 
 
 def _next_number(incident: Incident) -> int:
     """Hand out a number by an UPDATE, which locks the incident's row; `incident` is refreshed."""
-    raised = {"last_evidence": F("last_evidence") + 1}
     # Who read the row under its lock knows the number; one that was read before is read once more.
-    if Incident.objects.filter(pk=incident.pk, last_evidence=incident.last_evidence).update(**raised):
+    if statements.increment(Incident, "last_evidence", pk=incident.pk, last_evidence=incident.last_evidence):
         incident.last_evidence += 1
     else:
-        Incident.objects.filter(pk=incident.pk).update(**raised)
+        statements.increment(Incident, "last_evidence", pk=incident.pk)
         incident.last_evidence = Incident.objects.values_list("last_evidence", flat=True).get(pk=incident.pk)
     return incident.last_evidence
 

@@ -8,11 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F
 
 from catalog.actors import Actor
 from catalog.models import Team
-from common import clock, live
+from common import clock, live, statements
 from common.plain import plain
 from common.secrets import redact, redact_json
 from incidents.evidence import canonical, is_whole, moment
@@ -95,9 +94,9 @@ def _append(
     entry.hash = digest(entry, cited)
     head = {"last_seq": entry.seq, "last_hash": entry.hash, "version": incident.version + 1}
     as_read = {name: getattr(incident, name) for name in _HEAD}
-    if not Incident.objects.filter(pk=incident.pk, **as_read).update(**head):
+    if not statements.update(Incident, head, pk=incident.pk, **as_read):
         return False
-    entry.save(force_insert=True)
+    statements.insert(entry)
     for name, value in head.items():
         setattr(incident, name, value)
     return True
@@ -141,7 +140,7 @@ def bump(team_id: int) -> None:
     """
 
     def raise_version() -> None:
-        Team.objects.filter(pk=team_id).update(version=F("version") + 1)
+        statements.increment(Team, "version", pk=team_id)
         live.wake()
 
     raise_version.team_id = team_id  # type: ignore[attr-defined]  # how a second call in one transaction is seen

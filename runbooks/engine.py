@@ -13,7 +13,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from catalog.actors import ENGINE, Actor
-from common import clock
+from common import clock, statements
 from incidents.models import Evidence
 from runbooks import (
     aftermath,
@@ -192,7 +192,7 @@ def _end_phase(run: Run, verdict: str, following: str, *, now: datetime) -> None
     run.phase_verdicts = run.phase_verdicts | {run.phase: verdict}
     if following:
         run.phase = following
-    Run.objects.filter(pk=run.pk).update(phase=run.phase, phase_verdicts=run.phase_verdicts)
+    statements.update(Run, {"phase": run.phase, "phase_verdicts": run.phase_verdicts}, pk=run.pk)
     if not following:
         stopping.begin(run, reason="", now=now)
 

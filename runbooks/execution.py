@@ -15,13 +15,14 @@ from django.db import transaction
 from catalog import permissions
 from catalog.actors import Actor
 from catalog.permissions import Permission
-from common import clock
+from common import clock, statements
 from common.errors import Conflict
 from common.expressions import ExpressionError
 from common.faults import crashpoint
 from common.outage import outlasted
 from common.plain import plain
 from common.secrets import redact, redact_json
+from common.statements import Written
 from runbooks import (
     approvals,
     damage,
@@ -52,6 +53,17 @@ log = logging.getLogger(__name__)
 # However long the other side asks us to leave it alone, or a runbook lets pauses grow.
 LONGEST_PAUSE = HOUR
 
+_step = Written(lambda step: StepRun.objects.filter(pk=step).order_by())
+_steps = Written(lambda run: StepRun.objects.filter(run=run))
+_ready = Written(
+    lambda run, queue: (
+        StepRun.objects.filter(run=run, state="ready", queue=queue).only("pk").order_by("position", "item")[:1]
+    )
+)
+
+# A step that is leased to us, its run, and what it is to do.
+Claimed = tuple[Run, StepRun, Definition]
+
 
 def worker_name() -> str:
     """This thread, as rows and pages name it."""
@@ -70,35 +82,36 @@ def known() -> list[str]:
 
 def execute(step_run_id: int, worker: str = "") -> None:
     """Claim and carry out a ready step, then whatever it made ready on the same queue: no hop where nothing waits."""
-    following: int | None = step_run_id
-    run: Run | None = None
-    for _ in range(200):
-        if following is None:
-            return
-        following, run = _or_say(following, worker or worker_name(), run)
-
-
-def _or_say(step_run_id: int, worker: str, before: Run | None) -> tuple[int | None, Run | None]:
-    """One step; where its run cannot be read, that is told, and nothing follows."""
+    worker = worker or worker_name()
+    at_hand = step_run_id
     try:
-        return _one(step_run_id, worker, before)
+        claimed = claim(step_run_id, worker)
+        for _ in range(200):
+            if claimed is None:
+                return
+            run, step, _ = claimed
+            at_hand = step.pk
+            claimed = _carry_out(*claimed) or _claim_next(run, step.queue, worker)
     except reading.Unreadable as error:
-        log.warning("step run %s waits: %s", step_run_id, error.sentence)
-        damage.say(StepRun.objects.values_list("run_id", flat=True).get(pk=step_run_id))
-        return None, None
+        # Its run cannot be read: that is told, and nothing follows.
+        log.warning("step run %s waits: %s", at_hand, error.sentence)
+        damage.say(StepRun.objects.values_list("run_id", flat=True).get(pk=at_hand))
 
 
-def _one(step_run_id: int, worker: str, before: Run | None = None) -> tuple[int | None, Run | None]:
-    """One step, and the one of its run that follows; `before` is that run, as the step before was claimed with it."""
-    claimed = claim(step_run_id, worker, before)
-    if claimed is None:
-        return None, None
-    run, step, definition = claimed
+def _claim_next(run: Run, queue: str, worker: str) -> Claimed | None:
+    """The next step of a run that is ready on this queue, claimed."""
+    ready = _ready.first(run.pk, queue)
+    return claim(ready.pk, worker, run) if ready else None
+
+
+def _carry_out(run: Run, step: StepRun, definition: Definition) -> Claimed | None:
+    """A step that is ours; gives the one that was claimed as it was settled, if any."""
+    following: Claimed | None = None
     crashpoint("K1")
     held = leases.hold(step.pk, step.fence, seconds=definition.timeout + 5)
     try:
         if step.kind == "check":
-            _check(run, step, definition)
+            following = _check(run, step, definition)
         elif step.stage == "preview":
             _preview(run, step, definition)
         else:
@@ -106,8 +119,7 @@ def _one(step_run_id: int, worker: str, before: Run | None = None) -> tuple[int 
     finally:
         leases.drop(held)
     crashpoint("K5")
-    ready = StepRun.objects.filter(run=run, state="ready", queue=step.queue).order_by("position", "item")
-    return ready.values_list("pk", flat=True).first(), run
+    return following
 
 
 def _act(run: Run, step: StepRun, definition: Definition, held: leases.Held) -> None:
@@ -134,7 +146,7 @@ def _tell_who_ask(run: Run, step: StepRun) -> None:
             approvals.ask_anew(other, StepRun.objects.get(pk=pk), fact=fact, now=clock.now())
 
 
-def claim(step_run_id: int, worker: str, before: Run | None = None) -> tuple[Run, StepRun, Definition] | None:
+def claim(step_run_id: int, worker: str, before: Run | None = None) -> Claimed | None:
     """S8: one UPDATE decides who works on it; None when it is not ready (a repeated message is a no-op)."""
     try:
         return _claim(step_run_id, worker, before)
@@ -142,9 +154,7 @@ def claim(step_run_id: int, worker: str, before: Run | None = None) -> tuple[Run
         return _claim(step_run_id, worker, may_tell=True)
 
 
-def _claim(
-    step_run_id: int, worker: str, before: Run | None = None, *, may_tell: bool = False
-) -> tuple[Run, StepRun, Definition] | None:
+def _claim(step_run_id: int, worker: str, before: Run | None = None, *, may_tell: bool = False) -> Claimed | None:
     """`may_tell`: the incident is locked before its run, which costs a statement or two that few claims need."""
     with transaction.atomic():
         if may_tell:
@@ -153,7 +163,7 @@ def _claim(
             run = transitions.lock_to_claim(step_run_id, before)
         if run is None or run.state not in ("active", "stopping"):
             return None
-        step = StepRun.objects.get(pk=step_run_id)
+        step = _step(step_run_id)[0]
         if not knows(step.provider):
             # Not ours to do: another worker, of a newer release, may know this check or action (case 22).
             return None
@@ -161,25 +171,48 @@ def _claim(
         if step.kind == "action":
             damage.require_none(run)
         now = clock.now()
-        claimed = transitions.move(
-            step,
-            was=("ready",),
-            state="leased",
-            fence=step.fence + 1,
-            attempts=step.attempts + 1,
-            lease_until=now + leases.until(),
-            worker=worker,
-            t0=step.t0 or now,
-        )
-        if not claimed:
+        if not _lease(run, step, worker, now=now):
             return None
-        Attempt.objects.create(step_run=step, number=step.attempts, fence=step.fence, worker=worker, started_at=now)
-        transitions.event(run, "S8", now=now, state="leased", step=step, text=f"attempt {step.attempts}")
         watched = sampling.of(run, step, definition)
         if watched is not None and not sampling.begin(run, watched, now=now, may_tell=may_tell):
             ledger.end_attempt(step, "error", now, error=sampling.TOO_LATE)
             return None
     return run, step, definition
+
+
+def _lease(run: Run, step: StepRun, worker: str, *, now: datetime) -> bool:
+    """The UPDATE, with what is told of it; False when it is not ready."""
+    leased = transitions.move(
+        step,
+        was=("ready",),
+        state="leased",
+        fence=step.fence + 1,
+        attempts=step.attempts + 1,
+        lease_until=now + leases.until(),
+        worker=worker,
+        t0=step.t0 or now,
+    )
+    if leased:
+        statements.insert(
+            Attempt(step_run_id=step.pk, number=step.attempts, fence=step.fence, worker=worker, started_at=now)
+        )
+        transitions.event(run, "S8", now=now, state="leased", step=step, text=f"attempt {step.attempts}")
+    return leased
+
+
+def _claim_following(run: Run, steps: list[StepRun], worker: str, *, now: datetime) -> Claimed | None:
+    """S8 of a check that has just become ready, in the transaction that made it so: no other is needed.
+
+    `steps` are the rows as that transaction left them, in their order; one that it read anew is found by `execute`.
+    """
+    if run.state not in ("active", "stopping"):
+        return None
+    for step in steps:
+        if step.state == "ready" and step.kind == "check" and knows(step.provider):
+            definition = reading.step_of(run, step)
+            if definition.watch is None:
+                return (run, step, definition) if _lease(run, step, worker, now=now) else None
+    return None
 
 
 def context_of(run: Run, step: StepRun, definition: Definition) -> Context:
@@ -201,7 +234,7 @@ def context_of(run: Run, step: StepRun, definition: Definition) -> Context:
     )
 
 
-def _check(run: Run, step: StepRun, definition: Definition) -> None:
+def _check(run: Run, step: StepRun, definition: Definition) -> Claimed | None:
     check = CHECKS.get(definition.provider)
     watched = sampling.of(run, step, definition)
     context = context_of(run, step, definition)
@@ -218,18 +251,22 @@ def _check(run: Run, step: StepRun, definition: Definition) -> None:
     elif isinstance(found, Pending):
         _sleep(run, step, definition, found, watched)
     else:
-        _found(run, step, definition, found, watched)
+        return _found(run, step, definition, found, watched)
+    return None
 
 
 @outlasted
 def _found(
     run: Run, step: StepRun, definition: Definition, finding: Finding, watched: sampling.Watching | None
-) -> None:
-    """S9, for a sample S10: judge and store a finding, in one transaction with whatever it makes possible."""
+) -> Claimed | None:
+    """S9, for a sample S10: judge and store a finding, in one transaction with whatever it makes possible.
+
+    Gives the check that follows, if one of the same run became ready at once: it is ours too.
+    """
     with transaction.atomic():
         locked = transitions.lock_again(run)
         now = clock.now()
-        steps = list(locked.steps.all())
+        steps = _steps(locked.pk)
         names = reading.names_for(locked, step, steps, now)
         if watched is not None:
             judgement = sampling.too_late(watched, now) or _judgement(
@@ -245,11 +282,11 @@ def _found(
         fresh = next(one for one in steps if one.pk == step.pk)
         if (fresh.state, fresh.fence) != ("leased", step.fence):
             ledger.end_attempt(step, "late", now, evidence_id=row.pk)
-            return
+            return None
         ledger.end_attempt(step, "done", now, evidence_id=row.pk)
         if watched is not None:
             sampling.take(locked, watched, judgement, row, now=now)
-            return
+            return None
         engine.settle(
             locked,
             fresh,
@@ -266,6 +303,7 @@ def _found(
             steps=steps,
         )
         engine.move_on(locked, now=now, steps=steps)
+        return _claim_following(locked, steps, step.worker, now=now)
 
 
 def _judgement(finding: Finding, definition: Definition, names: dict[str, Any], now: datetime) -> Judgement:

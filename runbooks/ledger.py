@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import F
 
+from common import statements
 from common.secrets import redact
 from incidents import evidence, texts
 from runbooks import engine, reading, sealing, transitions
@@ -129,6 +130,5 @@ def settle_known(run: Run, step: StepRun, effect: Effect, now: datetime, result:
 def end_attempt(step: StepRun, outcome: str, now: datetime, *, error: str = "", evidence_id: int | None = None) -> None:
     """The try that holds, or held, this step's fence is over; evidence that it has already stays."""
     found = {} if evidence_id is None else {"evidence_id": evidence_id}
-    Attempt.objects.filter(step_run=step, fence=step.fence).update(
-        outcome=outcome, ended_at=now, error=redact(error)[:500], **found
-    )
+    ended = {"outcome": outcome, "ended_at": now, "error": redact(error)[:500]}
+    statements.update(Attempt, ended | found, step_run=step.pk, fence=step.fence)

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import F, Max
 
 from catalog.actors import ENGINE, Actor
-from common import background
+from common import background, statements
 from incidents import lifecycle, notices
 from runbooks import aftermath, children, locks, outputs, planning, reading, transitions
 from runbooks.models import Effect, Run, StepRun
@@ -28,10 +28,8 @@ def begin(run: Run, *, reason: str, now: datetime, actor: Actor = ENGINE, ends: 
     """R4: from now on nothing new is started; open steps are asked to end. `ends` is the state it will end in."""
     # One that is queued never held its key, so it ends without passing through a state that does.
     through = "queued" if run.state == "queued" else "stopping"
-    changed = Run.objects.filter(pk=run.pk, state__in=["queued", "active", "paused"]).update(
-        state=through, ends_as=ends, stop_reason=reason[:300]
-    )
-    if not changed:
+    changes = {"state": through, "ends_as": ends, "stop_reason": reason[:300]}
+    if not statements.update(Run, changes, pk=run.pk, state=("queued", "active", "paused")):
         return
     run.state, run.ends_as, run.stop_reason = through, ends, reason[:300]
     run.steps.exclude(state__in=planning.TERMINAL).exclude(phase__in=planning.ENDINGS).update(cancel_requested=True)
@@ -49,7 +47,7 @@ def make(move: planning.Move, run: Run, rows: Rows, *, now: datetime) -> bool:
             _conclude(run, outcome, now=now)
         case planning.GoOn(phase=phase):
             run.phase = phase
-            Run.objects.filter(pk=run.pk).update(phase=phase)
+            statements.update(Run, {"phase": phase}, pk=run.pk)
         case planning.End():
             _end(run, now=now)
         case _:
@@ -104,17 +102,19 @@ def _conclude(run: Run, outcome: str, *, now: datetime) -> None:
         # It changed nothing, so it says nothing about how the trouble ended.
         outcome = ""
     run.phase, run.outcome = planning.UNDO, outcome
-    Run.objects.filter(pk=run.pk).update(phase=run.phase, outcome=outcome)
+    statements.update(Run, {"phase": run.phase, "outcome": outcome}, pk=run.pk)
     try:
         book = reading.spec_of(run)
     except reading.Unreadable:
         return
+    last: int | None = None
     confirmed = Effect.objects.filter(step_run__run=run, state="confirmed").select_related("step_run")
-    last = run.steps.aggregate(last=Max("position"))["last"] or 0
     for number, effect in enumerate(confirmed.exclude(effect_class__in=HARMLESS).order_by("ended_at", "pk"), start=1):
         applied = effect.step_run
         definition = book.undo_of(applied.step)
         if definition is not None:
+            if last is None:
+                last = run.steps.aggregate(last=Max("position"))["last"] or 0
             StepRun.objects.get_or_create(
                 run=run,
                 step=definition.id,
@@ -136,9 +136,8 @@ def _end(run: Run, *, now: datetime) -> None:
     run.state, run.ended_at = ends, now
     # One that was never active has nothing to hand over.
     faults = outputs.evaluate(run, now=now) if run.started_at is not None else []
-    Run.objects.filter(pk=run.pk, state__in=["queued", "stopping"]).update(
-        state=ends, ended_at=now, outputs=run.outputs
-    )
+    changes = {"state": ends, "ended_at": now, "outputs": run.outputs}
+    statements.update(Run, changes, pk=run.pk, state=("queued", "stopping"))
     transitions.event(run, "R5", now=now, state=ends, text=". ".join([outcome or reason, *faults]))
     for fault in faults:
         transitions.note(run, kind="engine", text=fault)

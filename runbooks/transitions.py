@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 
 from catalog.actors import ENGINE, Actor
-from common import background, live
+from common import background, live, statements
 from common.secrets import redact
+from common.statements import Written
 from incidents import timeline
 from incidents.models import Evidence, Incident
 from runbooks.models import ApprovalRequest, Run, RunEvent, StepRun
@@ -25,7 +26,7 @@ def lock_run(run_id: int) -> Run:
     On SQLite the transaction itself is the lock. Must be called inside a transaction; the row is read after the lock.
     """
     incident_id = Run.objects.values_list("incident_id", flat=True).get(pk=run_id)
-    return _lock(_with_all_it_reads(), run_id, incident_id)
+    return _lock(_whole, run_id, incident_id)
 
 
 def lock_run_of(step_run_id: int) -> Run:
@@ -35,7 +36,7 @@ def lock_run_of(step_run_id: int) -> Run:
 
 def lock_again(run: Run) -> Run:
     """The same for a run that was read before: which incident, revision and runbook it is of never changes."""
-    return _like(run, _lock(Run.objects.select_related("service"), run.pk, run.incident_id))
+    return _like(run, _lock(_again, run.pk, run.incident_id))
 
 
 def lock_to_claim(step_run_id: int, before: Run | None = None) -> Run | None:
@@ -43,9 +44,7 @@ def lock_to_claim(step_run_id: int, before: Run | None = None) -> Run | None:
 
     `before` is the same run, where it was read before.
     """
-    rows = _with_all_it_reads() if before is None else Run.objects.select_related("service", "team")
-    rows = rows.select_related("incident").select_for_update(of=("self",))
-    run = rows.filter(steps__pk=step_run_id, steps__state="ready").first()
+    run = (_to_claim if before is None else _to_claim_again).first(step_run_id)
     return run if run is None or before is None else _like(before, run)
 
 
@@ -55,9 +54,9 @@ def _like(before: Run, run: Run) -> Run:
     return run
 
 
-def _lock(rows: QuerySet[Run], run_id: int, incident_id: int | None) -> Run:
-    incident = Incident.objects.select_for_update().get(pk=incident_id) if incident_id is not None else None
-    run = rows.select_for_update(of=("self",)).get(pk=run_id)
+def _lock(asked: Written[Run], run_id: int, incident_id: int | None) -> Run:
+    incident = _incident(incident_id)[0] if incident_id is not None else None
+    run = asked(run_id)[0]
     # As it was read under its lock, so that whoever writes to it need not read it again.
     run.incident = incident
     return run
@@ -67,6 +66,20 @@ def _with_all_it_reads() -> QuerySet[Run]:
     # The text of a revision may have 256 KiB, and was read when its book was (reading.book_of).
     rows = Run.objects.select_related("revision", "runbook", "service", "team")
     return rows.defer("revision__text", "revision__parsed")
+
+
+def _ready(rows: QuerySet[Run], step: int) -> QuerySet[Run]:
+    rows = rows.select_related("incident").select_for_update(of=("self",))
+    return rows.filter(steps__pk=step, steps__state="ready").order_by()
+
+
+_whole = Written(lambda run: _with_all_it_reads().select_for_update(of=("self",)).filter(pk=run).order_by())
+_again = Written(
+    lambda run: Run.objects.select_related("service", "team").select_for_update(of=("self",)).filter(pk=run).order_by()
+)
+_to_claim = Written(lambda step: _ready(_with_all_it_reads(), step))
+_to_claim_again = Written(lambda step: _ready(Run.objects.select_related("service", "team"), step))
+_incident = Written(lambda incident: Incident.objects.select_for_update().filter(pk=incident).order_by())
 
 
 def event(
@@ -80,15 +93,14 @@ def event(
     text: str = "",
 ) -> None:
     """Write one transition as the run's next event and raise the run's version, in the caller's transaction."""
-    raised = {"seq": F("seq") + 1, "version": F("version") + 1}
     # Who holds the run's lock has read its number; one that was read before the lock is read once more.
-    if Run.objects.filter(pk=run.pk, seq=run.seq).update(**raised):
+    if statements.increment(Run, "seq", "version", pk=run.pk, seq=run.seq):
         run.seq += 1
     else:
-        Run.objects.filter(pk=run.pk).update(**raised)
+        statements.increment(Run, "seq", "version", pk=run.pk)
         run.seq = Run.objects.values_list("seq", flat=True).get(pk=run.pk)
-    RunEvent.objects.create(
-        run=run,
+    told = RunEvent(
+        run_id=run.pk,
         seq=run.seq,
         at=now,
         transition=transition,
@@ -98,6 +110,7 @@ def event(
         actor=actor.label[:120],
         text=redact(text)[:500],
     )
+    statements.insert(told)
     if run.incident_id is None:
         # No timeline tells the team's lists of it.
         timeline.bump(run.team_id)
@@ -111,8 +124,7 @@ def move(step: StepRun, *, was: tuple[str, ...], **changes: Any) -> bool:
         changes.setdefault("tell_at", None)
     for name in _OF_OTHERS & changes.keys():
         changes[name] = redact(changes[name])
-    changed = StepRun.objects.filter(pk=step.pk, state__in=was).update(**changes)
-    if not changed:
+    if not statements.update(StepRun, changes, pk=step.pk, state=was):
         return False
     for name, value in changes.items():
         setattr(step, name, value)

@@ -10,7 +10,7 @@ from typing import Any
 from catalog.actors import ENGINE, Actor
 from catalog.models import Team
 from incidents.models import Incident
-from runbooks import approvals, revisions, runs, ticker
+from runbooks import approvals, execution, revisions, runs, ticker
 from runbooks.models import ApprovalRequest, Run, Runbook, StepRun
 
 _numbers = itertools.count(1)
@@ -78,6 +78,19 @@ def wait_for(true: Callable[[], bool], *, seconds: float = 60) -> None:
 def step(run: Run, name: str) -> StepRun:
     """A step of a run, fresh from the database."""
     return StepRun.objects.get(run=run, step=name)
+
+
+def claim(run: Run, name: str, worker: str = "w") -> execution.Claimed:
+    """A step that is ready, claimed."""
+    claimed = execution.claim(step(run, name).pk, worker)
+    assert claimed is not None
+    return claimed
+
+
+def carry_out(claimed: execution.Claimed | None) -> execution.Claimed | None:
+    """That step alone; gives the one that was claimed with its verdict."""
+    assert claimed is not None
+    return execution._carry_out(*claimed)
 
 
 def states(run: Run) -> dict[str, str]:

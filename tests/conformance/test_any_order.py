@@ -118,7 +118,6 @@ ACTS: dict[str, Any] = {
 }
 DECISIONS = ["done", "could_not", "skip", "accept", "override", "again", "stop"]
 DOUBTS = ["happened", "did_not_happen", "send_again"]
-Claimed = tuple[Run, StepRun, Any]
 
 
 class Story(RuleBasedStateMachine):
@@ -134,7 +133,7 @@ class Story(RuleBasedStateMachine):
         self.world = self.stack.enter_context(known())
         ticker._done_at.clear()
         self.memory = invariants.Memory()
-        self.frozen: list[Claimed] = []
+        self.frozen: list[execution.Claimed] = []
         self.ticked = False
         self.team = make_team("search")
         self.incident = make_incident(self.team, make_service(self.team, "rag-chat"))
@@ -220,7 +219,18 @@ class Story(RuleBasedStateMachine):
         """A worker takes what is ready; it may die in it."""
         self.world.checks, self.world.actions = [ANSWERS[answer]], [ACTS[act]]
         with contextlib.suppress(Killed):
-            execution._one(StepRun.objects.filter(state="ready").order_by("ready_at")[0].pk, "w")
+            self.one(StepRun.objects.filter(state="ready").order_by("ready_at")[0].pk, "w")
+
+    def one(self, pk: int, worker: str) -> None:
+        """A message of a step: a worker takes it if it is ready, and does no more than that."""
+        claimed = execution.claim(pk, worker)
+        if claimed is not None:
+            self.goes_on(execution._carry_out(*claimed))
+
+    def goes_on(self, following: execution.Claimed | None) -> None:
+        """The check that it claimed with the verdict of the one before: it goes on with it some time, or never."""
+        if following is not None and len(self.frozen) < 3:
+            self.frozen.append(following)
 
     @precondition(lambda self: StepRun.objects.filter(state="ready").exists() and len(self.frozen) < 3)
     @rule()
@@ -239,7 +249,7 @@ class Story(RuleBasedStateMachine):
         held = leases.hold(step.pk, step.fence, seconds=definition.timeout)
         with contextlib.suppress(Killed):
             if step.kind == "check":
-                execution._check(run, step, definition)
+                self.goes_on(execution._check(run, step, definition))
             elif step.stage == "preview":
                 execution._preview(run, step, definition)
             else:
@@ -249,7 +259,7 @@ class Story(RuleBasedStateMachine):
     def deliver_again(self, data: st.DataObject) -> None:
         """A message of any step comes once more, early or late."""
         self.world.checks, self.world.actions = [], []
-        execution._one(data.draw(st.sampled_from(list(StepRun.objects.order_by("pk")))).pk, "again")
+        self.one(data.draw(st.sampled_from(list(StepRun.objects.order_by("pk")))).pk, "again")
 
     @rule(data=st.data())
     def news(self, data: st.DataObject) -> None:
@@ -287,7 +297,7 @@ class Story(RuleBasedStateMachine):
                     # Whatever was due in the story has come now, all at once.
                     self.promises()
                 for pk in StepRun.objects.filter(state="ready").values_list("pk", flat=True):
-                    execution._one(pk, "w")
+                    execution.execute(pk, "w")
             assert not Run.objects.filter(state__in=OPEN_RUN_STATES).exists(), "a run does not end"
             self.promises()
         finally:

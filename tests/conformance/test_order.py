@@ -9,12 +9,12 @@ import pytest
 from catalog.models import Team
 from common import clock
 from incidents.models import Incident
-from runbooks import engine, execution, runs
+from runbooks import engine, runs
 from runbooks.actions.base import Refused
 from runbooks.checks.base import CheckError
 from runbooks.models import DiagnosisSnapshot, Run, RunEvent, StepRun
 from tests.factories import make_actor
-from tests.factories_runbooks import make_runbook, pump, start, states, step
+from tests.factories_runbooks import carry_out, claim, make_runbook, pump, start, states, step
 from tests.fakes.world import World
 
 pytestmark = pytest.mark.django_db
@@ -33,11 +33,12 @@ def test_case_01_order(team: Team, world: World) -> None:
     world.checks = [9.0, 9.0, 9.0]
     run = start(make_runbook(team, ORDER), make_actor(team), team)
     assert [name for name, state in states(run).items() if state == "ready"] == ["a", "b"]
-    execution._one(step(run, "a").pk, "w")
-    assert (step(run, "c").state, step(run, "d").state) == ("ready", "pending")
-    execution._one(step(run, "b").pk, "w")
-    assert step(run, "d").state == "pending"
-    execution._one(step(run, "c").pk, "w")
+    # One after the other: each gives the next, claimed as it was settled.
+    claimed = carry_out(claim(run, "a"))
+    assert (step(run, "b").state, step(run, "c").state, step(run, "d").state) == ("leased", "ready", "pending")
+    claimed = carry_out(claimed)
+    assert (step(run, "c").state, step(run, "d").state) == ("leased", "pending")
+    assert carry_out(claimed) is None
     assert (step(run, "d").state, step(run, "e").state) == ("ready", "pending")
     pump()
     assert states(run) == {"a": "fail", "b": "fail", "c": "fail", "d": "pass", "e": "pass"}

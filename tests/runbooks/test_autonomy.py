@@ -9,11 +9,11 @@ import pytest
 from catalog.models import Service, Team
 from common.errors import Conflict, Forbidden, Invalid
 from incidents.models import Evidence, Incident, Message, TimelineEntry
-from runbooks import acting, autonomy, execution, runs
+from runbooks import acting, autonomy, runs
 from runbooks.actions.base import Ambiguous
 from runbooks.models import ApprovalRequest, Effect, Lock, Run
 from tests.factories import make_actor
-from tests.factories_runbooks import ASKS, approve, make_runbook, pump, start, states, step, switching
+from tests.factories_runbooks import ASKS, approve, carry_out, claim, make_runbook, pump, start, states, step, switching
 from tests.fakes.world import World
 
 pytestmark = pytest.mark.django_db
@@ -152,7 +152,7 @@ def test_what_would_have_gone_alone_asks_once_the_level_is_stricter(
     set_to("auto_reversible")
     runbook = make_runbook(team, switching("set", "risk: medium", UNDO))
     run = start(runbook, make_actor(team), team, incident)
-    execution._one(step(run, "act").pk, "test")
+    carry_out(claim(run, "act"))
     assert (step(run, "act").state, step(run, "act").stage) == ("ready", "apply")
     set_to("approve")
     pump()

@@ -1,0 +1,150 @@
+"""Statements that are written once and filled in each time, for what happens at every step and on every page.
+
+Django takes longer to write most of the engine's statements than a database to answer them (docs/decisions/0020). A
+query that is asked again and again with other values is given as a function; Django writes it at the first call. Rows
+that are changed or added are written straight from their columns: no `save()`, no signals, no expressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Generic, TypeVar, cast
+
+from django.db import connection
+from django.db.models import Field, Model, QuerySet
+from django.db.models.query import get_related_populators
+from django.db.transaction import TransactionManagementError
+
+M = TypeVar("M", bound=Model)
+
+
+class Written(Generic[M]):
+    """A query by the values that change from call to call; gives its rows, as iterating over the queryset would.
+
+    Values are whole numbers and texts, each used in the query as it is, as often as wanted; there is no None, and no
+    other value may change what is asked. What of a row is not read (`only`, `defer`) is fetched when it is used.
+    """
+
+    def __init__(self, ask: Callable[..., QuerySet[M]]) -> None:
+        self._ask = ask
+        # By vendor, since each writes in its own words.
+        self._ways: dict[str, _Way] = {}
+
+    def __call__(self, *values: int | str) -> list[M]:
+        """The rows for these values. In a transaction only, where the query locks."""
+        way = self._ways.get(connection.vendor)
+        if way is None:
+            way = self._ways[connection.vendor] = _Way(self._ask, values)
+        return cast("list[M]", way.rows(values))
+
+    def first(self, *values: int | str) -> M | None:
+        """The first of them, as the query orders them."""
+        found = self(*values)
+        return found[0] if found else None
+
+
+class _Way:
+    """What Django found out about a query: its words, where its values stand, and how rows become objects."""
+
+    def __init__(self, ask: Callable[..., QuerySet[Any]], values: tuple[int | str, ...]) -> None:
+        marks = [_mark(number, value) for number, value in enumerate(values)]
+        query = ask(*marks).query
+        compiler = query.get_compiler(connection=connection)
+        self.locks = query.select_for_update
+        self.sql, given = compiler.as_sql()
+        # The number of a value, or what is always the same.
+        self.given = [(marks.index(one), None) if one in marks else (None, one) for one in given]
+        missed = set(range(len(marks))) - {number for number, _ in self.given}
+        if missed:
+            raise ValueError(f"values {sorted(missed)} are not used as they are given: {self.sql}")
+        # Set by `as_sql` of whatever selects a model's rows.
+        shape, select = compiler.klass_info, compiler.select
+        assert shape is not None
+        assert select is not None
+        self.model: type[Model] = shape["model"]
+        columns = shape["select_fields"]
+        self.own = slice(columns[0], columns[-1] + 1)
+        self.names = [column[0].target.attname for column in select[self.own]]
+        # Its stub is of a later Django.
+        self.others = get_related_populators(shape, select, connection.alias)  # type: ignore[call-arg]
+        self.converters = list(compiler.get_converters([column[0] for column in select]).items())
+
+    def rows(self, values: tuple[int | str, ...]) -> list[Model]:
+        if self.locks and not connection.in_atomic_block:
+            raise TransactionManagementError("A query that locks is asked inside a transaction.")
+        with connection.cursor() as cursor:
+            cursor.execute(self.sql, [one if number is None else values[number] for number, one in self.given])
+            found = cursor.fetchall()
+        return [self._made(list(row)) for row in found]
+
+    def _made(self, row: list[Any]) -> Model:
+        for place, (converters, expression) in self.converters:
+            for convert in converters:
+                row[place] = convert(row[place], expression, connection)
+        made = self.model.from_db(connection.alias, self.names, row[self.own])
+        for other in self.others:
+            other.populate(row, made)
+        return made
+
+
+def _mark(number: int, value: int | str) -> int | str:
+    """A value that nobody asks for, to find it again among the parameters; fits the smallest number column we ask."""
+    return f"\ue000 {number}" if isinstance(value, str) else 2_000_000_011 + number
+
+
+def update(model: type[Model], changes: Mapping[str, Any], **where: Any) -> int:
+    """Change the rows whose columns have these values (a tuple: one of them); how many. Names are the fields'."""
+    columns = [_column(model, name) for name in changes]
+    values = [
+        field.get_db_prep_save(value, connection) for (_, field), value in zip(columns, changes.values(), strict=True)
+    ]
+    return _update(model, [f"{column} = %s" for column, _ in columns], values, where)
+
+
+def increment(model: type[Model], *names: str, **where: Any) -> int:
+    """Raise numbers of such rows by one; how many rows."""
+    columns = [_column(model, name)[0] for name in names]
+    return _update(model, [f"{column} = {column} + 1" for column in columns], [], where)
+
+
+def _update(model: type[Model], sets: list[str], values: list[Any], where: Mapping[str, Any]) -> int:
+    tests = []
+    for name, value in where.items():
+        column, field = _column(model, name)
+        wanted = value if isinstance(value, tuple) else (value,)
+        tests.append(f"{column} IN ({', '.join(['%s'] * len(wanted))})")
+        values += [field.get_db_prep_value(one, connection) for one in wanted]
+    sql = f'UPDATE "{model._meta.db_table}" SET {", ".join(sets)} WHERE {" AND ".join(tests)}'  # noqa: S608  our own names
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return int(cursor.rowcount)
+
+
+def insert(row: Model) -> None:
+    """Add a row that is new; it gets its number. Defaults are those that making the object gave it."""
+    sql, fields = _insertion(type(row), connection.vendor)
+    values = [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        row.pk = cursor.fetchone()[0] if connection.vendor == "postgresql" else cursor.lastrowid
+    row._state.adding, row._state.db = False, connection.alias  # noqa: SLF001  what `save` does
+
+
+@lru_cache(maxsize=200)
+def _insertion(model: type[Model], vendor: str) -> tuple[str, list[Field[Any, Any]]]:
+    fields: Iterable[Any] = model._meta.local_concrete_fields
+    written = [field for field in fields if not field.primary_key]
+    names, places = ", ".join(f'"{field.column}"' for field in written), ", ".join(["%s"] * len(written))
+    # Older SQLites than Django's oldest know no RETURNING.
+    back = f' RETURNING "{model._meta.pk.column}"' if vendor == "postgresql" else ""
+    sql = f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({places}){back}'  # noqa: S608  our own names
+    return sql, written
+
+
+@lru_cache(maxsize=2_000)
+def _column(model: type[Model], name: str) -> tuple[str, Field[Any, Any]]:
+    field = model._meta.pk if name == "pk" else model._meta.get_field(name)
+    assert isinstance(field, Field)
+    assert field.column
+    return f'"{field.column}"', field

@@ -86,9 +86,7 @@ def execute(step_run_id: int, worker: str = "") -> None:
     at_hand = step_run_id
     try:
         claimed = claim(step_run_id, worker)
-        for _ in range(200):
-            if claimed is None:
-                return
+        while claimed is not None:
             run, step, _ = claimed
             at_hand = step.pk
             claimed = _carry_out(*claimed) or _claim_next(run, step.queue, worker)

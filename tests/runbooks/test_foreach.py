@@ -12,7 +12,7 @@ from catalog.actors import Actor
 from catalog.models import Team
 from common.errors import Conflict
 from incidents.models import Incident, Message, TimelineEntry
-from runbooks import approvals, items, repeating, runs, schema
+from runbooks import approvals, execution, items, repeating, runs, schema
 from runbooks.actions.base import Refused
 from runbooks.checks.base import Finding
 from runbooks.models import Effect, Run, RunEvent, StepRun
@@ -67,6 +67,19 @@ def test_its_verdict_is_the_worst_and_items_tell_each(team: Team, actor: Actor, 
     assert rows(run, "after")[0].verdict == "pass", rows(run, "after")[0].summary
     run.refresh_from_db()
     assert (run.state, run.phase_verdicts["check"]) == ("finished", "fail")
+
+
+@pytest.mark.slow
+def test_one_worker_carries_out_hundreds_of_rows_and_lets_go_of_none(team: Team, actor: Actor, world: World) -> None:
+    lists = "".join(
+        f"    - {{id: s{number}, foreach: inputs.regions, check: world.ask, pass_if: value == 1}}\n"
+        for number in range(5)
+    )
+    world.checks = [1.0] * 250
+    regions = [f"r{number}" for number in range(50)]
+    run = start(make_runbook(team, "  check:\n" + lists, head=HEAD), actor, team, regions=regions)
+    execution.execute(StepRun.objects.filter(run=run, state="ready")[0].pk, "w")
+    assert set(StepRun.objects.filter(run=run).values_list("state", "verdict")) == {("settled", "pass")}
 
 
 def test_an_empty_list_is_skipped(team: Team, actor: Actor, world: World) -> None:

@@ -1,4 +1,4 @@
-"""Statements that are written once and filled in each time, for what happens at every step and on every page.
+"""Statements that are written once and filled in each time, for what happens at every step.
 
 Django takes longer to write most of the engine's statements than a database to answer them (docs/decisions/0020). A
 query that is asked again and again with other values is given as a function; Django writes it at the first call. Rows
@@ -136,7 +136,7 @@ def _insertion(model: type[Model], vendor: str) -> tuple[str, list[Field[Any, An
     fields: Iterable[Any] = model._meta.local_concrete_fields
     written = [field for field in fields if not field.primary_key]
     names, places = ", ".join(f'"{field.column}"' for field in written), ", ".join(["%s"] * len(written))
-    # Older SQLites than Django's oldest know no RETURNING.
+    # The oldest SQLite that Django takes knows no RETURNING.
     back = f' RETURNING "{model._meta.pk.column}"' if vendor == "postgresql" else ""
     sql = f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({places}){back}'  # noqa: S608  our own names
     return sql, written

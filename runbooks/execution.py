@@ -22,7 +22,6 @@ from common.faults import crashpoint
 from common.outage import outlasted
 from common.plain import plain
 from common.secrets import redact, redact_json
-from common.statements import Written
 from runbooks import (
     approvals,
     damage,
@@ -46,16 +45,16 @@ from runbooks.checks.base import CheckError, Context, Finding, Pending
 from runbooks.definitions import Definition
 from runbooks.fields import HOUR
 from runbooks.keeping import keep
-from runbooks.models import Attempt, Run, StepRun
+from runbooks.models import AT_WORK_STATES, Attempt, Run, StepRun
 from runbooks.verdicts import Judgement, judge
 
 log = logging.getLogger(__name__)
 # However long the other side asks us to leave it alone, or a runbook lets pauses grow.
 LONGEST_PAUSE = HOUR
 
-_step = Written(lambda step: StepRun.objects.filter(pk=step).order_by())
-_steps = Written(lambda run: StepRun.objects.filter(run=run))
-_ready = Written(
+_step = statements.Written(lambda step: StepRun.objects.filter(pk=step).order_by())
+_steps = statements.Written(lambda run: StepRun.objects.filter(run=run))
+_ready = statements.Written(
     lambda run, queue: (
         StepRun.objects.filter(run=run, state="ready", queue=queue).only("pk").order_by("position", "item")[:1]
     )
@@ -159,7 +158,7 @@ def _claim(step_run_id: int, worker: str, before: Run | None = None, *, may_tell
             run: Run | None = transitions.lock_run_of(step_run_id)
         else:
             run = transitions.lock_to_claim(step_run_id, before)
-        if run is None or run.state not in ("active", "stopping"):
+        if run is None or run.state not in AT_WORK_STATES:
             return None
         step = _step(step_run_id)[0]
         if not knows(step.provider):
@@ -203,7 +202,7 @@ def _claim_following(run: Run, steps: list[StepRun], worker: str, *, now: dateti
 
     `steps` are the rows as that transaction left them, in their order; one that it read anew is found by `execute`.
     """
-    if run.state not in ("active", "stopping"):
+    if run.state not in AT_WORK_STATES:
         return None
     for step in steps:
         if step.state == "ready" and step.kind == "check" and knows(step.provider):

@@ -10,14 +10,11 @@ from django.db.models import QuerySet
 
 from catalog.actors import ENGINE, Actor
 from runbooks import transitions
-from runbooks.models import Lock, Run, StepRun
-
-# States of a run whose steps may take a lock.
-AT_WORK = ("active", "stopping")
+from runbooks.models import AT_WORK_STATES, Lock, Run, StepRun
 
 
 def _waiting() -> QuerySet[StepRun]:
-    return StepRun.objects.filter(state="blocked", blocked_on="lock", run__state__in=AT_WORK)
+    return StepRun.objects.filter(state="blocked", blocked_on="lock", run__state__in=AT_WORK_STATES)
 
 
 def line_up(
@@ -46,7 +43,7 @@ def take(run: Run, step: StepRun, *, now: datetime) -> bool:
     what takes an action back still waits.
     """
     waiting = _waiting().filter(lock_name=step.lock_name)
-    if run.state not in AT_WORK or waiting.filter(lock_asked_at__lt=step.lock_asked_at).exists():
+    if run.state not in AT_WORK_STATES or waiting.filter(lock_asked_at__lt=step.lock_asked_at).exists():
         return False
     try:
         with transaction.atomic():

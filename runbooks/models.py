@@ -21,6 +21,8 @@ User = settings.AUTH_USER_MODEL
 OPEN_RUN_STATES = ("queued", "active", "paused", "stopping")
 # A run in one of these states holds its concurrency key.
 KEY_HOLDING_STATES = ("active", "paused", "stopping")
+# Steps of a run in one of these states are carried out, and may take a lock.
+AT_WORK_STATES = ("active", "stopping")
 PHASES = ("check", "measure", "triage", "remediate", "verify")
 VERDICTS = ("pass", "fail", "inconclusive", "error", "skipped")
 # The source of a revision that was made from one action, not written by anybody (runbooks/acting.py).

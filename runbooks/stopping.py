@@ -107,14 +107,15 @@ def _conclude(run: Run, outcome: str, *, now: datetime) -> None:
         book = reading.spec_of(run)
     except reading.Unreadable:
         return
-    last: int | None = None
     confirmed = Effect.objects.filter(step_run__run=run, state="confirmed").select_related("step_run")
-    for number, effect in enumerate(confirmed.exclude(effect_class__in=HARMLESS).order_by("ended_at", "pk"), start=1):
+    changed = list(confirmed.exclude(effect_class__in=HARMLESS).order_by("ended_at", "pk"))
+    if not changed:
+        return
+    last = run.steps.aggregate(last=Max("position"))["last"] or 0
+    for number, effect in enumerate(changed, start=1):
         applied = effect.step_run
         definition = book.undo_of(applied.step)
         if definition is not None:
-            if last is None:
-                last = run.steps.aggregate(last=Max("position"))["last"] or 0
             StepRun.objects.get_or_create(
                 run=run,
                 step=definition.id,

@@ -36,7 +36,7 @@ from runbooks import (
     trigger,
 )
 from runbooks.definitions import LAST_SECONDS
-from runbooks.models import KEY_HOLDING_STATES, OPEN_RUN_STATES, Attempt, Run, StepRun, Worker
+from runbooks.models import AT_WORK_STATES, KEY_HOLDING_STATES, OPEN_RUN_STATES, Attempt, Run, StepRun, Worker
 from runbooks.planning import ENDINGS, is_winding_down
 from runbooks.rounds import Round
 from runbooks.setbacks import Setbacks
@@ -162,7 +162,7 @@ def _open_runs() -> QuerySet[Run]:
 
 def _claimable() -> QuerySet[StepRun]:
     """What is ready and may be taken up by this process: what paused runs keep back must not crowd out the rest."""
-    return StepRun.objects.filter(state="ready", run__state__in=["active", "stopping"], provider__in=execution.known())
+    return StepRun.objects.filter(state="ready", run__state__in=AT_WORK_STATES, provider__in=execution.known())
 
 
 def _publish_ready(now: datetime) -> None:
@@ -393,7 +393,7 @@ def wedged(those: list[int] | None = None) -> list[int]:
     """Active runs without any step at work or waiting, of all or of `those`; of all there may be 10,000 to look at."""
     alive = StepRun.objects.filter(run=OuterRef("pk"), state__in=["ready", "leased", "sleeping", "blocked", "unknown"])
     rows = _open_runs() if those is None else Run.objects.filter(pk__in=those)
-    rows = rows.filter(~Exists(alive), state__in=["active", "stopping"]).order_by("deadline_at", "pk")
+    rows = rows.filter(~Exists(alive), state__in=AT_WORK_STATES).order_by("deadline_at", "pk")
     return list(rows.values_list("pk", flat=True))
 
 

@@ -11,7 +11,6 @@ from django.db.models import QuerySet
 from catalog.actors import ENGINE, Actor
 from common import background, live, statements
 from common.secrets import redact
-from common.statements import Written
 from incidents import timeline
 from incidents.models import Evidence, Incident
 from runbooks.models import ApprovalRequest, Run, RunEvent, StepRun
@@ -54,7 +53,7 @@ def _like(before: Run, run: Run) -> Run:
     return run
 
 
-def _lock(asked: Written[Run], run_id: int, incident_id: int | None) -> Run:
+def _lock(asked: statements.Written[Run], run_id: int, incident_id: int | None) -> Run:
     incident = _incident(incident_id)[0] if incident_id is not None else None
     run = asked(run_id)[0]
     # As it was read under its lock, so that whoever writes to it need not read it again.
@@ -73,13 +72,13 @@ def _ready(rows: QuerySet[Run], step: int) -> QuerySet[Run]:
     return rows.filter(steps__pk=step, steps__state="ready").order_by()
 
 
-_whole = Written(lambda run: _with_all_it_reads().select_for_update(of=("self",)).filter(pk=run).order_by())
-_again = Written(
+_whole = statements.Written(lambda run: _with_all_it_reads().select_for_update(of=("self",)).filter(pk=run).order_by())
+_again = statements.Written(
     lambda run: Run.objects.select_related("service", "team").select_for_update(of=("self",)).filter(pk=run).order_by()
 )
-_to_claim = Written(lambda step: _ready(_with_all_it_reads(), step))
-_to_claim_again = Written(lambda step: _ready(Run.objects.select_related("service", "team"), step))
-_incident = Written(lambda incident: Incident.objects.select_for_update().filter(pk=incident).order_by())
+_to_claim = statements.Written(lambda step: _ready(_with_all_it_reads(), step))
+_to_claim_again = statements.Written(lambda step: _ready(Run.objects.select_related("service", "team"), step))
+_incident = statements.Written(lambda incident: Incident.objects.select_for_update().filter(pk=incident).order_by())
 
 
 def event(

@@ -23,6 +23,7 @@ from incidents.models import Alert as AlertRow
 from incidents.models import Endpoint, Evidence, Incident
 from runbooks import approvals, children, engine, execution, reading, repeating, runs, ticker, trigger
 from runbooks.models import (
+    AT_WORK_STATES,
     KEY_HOLDING_STATES,
     OPEN_RUN_STATES,
     ApprovalRequest,
@@ -278,7 +279,7 @@ class _Story:
             # A run alone waits for no other, and most are.
             while self.family.others and (standins.end_due(self.world) or self._hint()):
                 pass
-            ready = StepRun.objects.filter(state="ready", run__state__in=["active", "stopping"])
+            ready = StepRun.objects.filter(state="ready", run__state__in=AT_WORK_STATES)
             pk = ready.order_by("ready_at", "pk").values_list("pk", flat=True).first()
             if pk is None:
                 return

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -104,56 +105,56 @@ def redis(folder: Path) -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
 
 
-def _let_in(folder: Path) -> None:
-    """Let `nobody` reach a folder; each new pytest on this machine closes the one that they share again."""
-    for parent in [folder, *folder.parents][:4]:
-        parent.chmod(parent.stat().st_mode | 0o011)
-
-
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL with an empty database; gives its address. Its programs refuse root, so root borrows `nobody`."""
+    """A PostgreSQL with an empty database; gives its address.
+
+    Its programs refuse root, so root borrows `nobody`, whom pytest's own folders shut out: each new pytest on this
+    machine closes the one that they share once more. So the cluster has a folder of its own; in `folder` stands where.
+    """
     initdb, server, port = program("initdb"), program("postgres"), free_port()
-    cluster = folder / "cluster"
-    cluster.mkdir()
     as_user: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        shutil.chown(cluster, "nobody")
-        _let_in(folder)
-        as_user = {"user": "nobody"}
-    common: dict[str, Any] = {"cwd": cluster, "env": {**os.environ, "HOME": str(cluster), "LC_ALL": "C.UTF-8"}}
-    made = [initdb, "--pgdata", str(cluster), "--username", "backstop", "--auth", "trust", "--encoding", "UTF8"]
-    subprocess.run(made, check=True, capture_output=True, **common, **as_user)
-    # Nobody pulls the plug on it, so it need not wait for the disk.
-    fast = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
-    command = [server, "-D", str(cluster), "-p", str(port), "-h", "127.0.0.1", "-k", str(cluster), *fast]
-    url = f"postgres://backstop@127.0.0.1:{port}/postgres"
-    try:
-        with running(command, ready=lambda: _takes_sessions(url), log=folder / "postgres.log", **common, **as_user):
-            yield url
-    finally:
-        # Only one that was away meanwhile still runs: another process than the one we started.
-        with suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(int((cluster / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+    with tempfile.TemporaryDirectory(prefix="backstop-cluster-", ignore_cleanup_errors=True) as name:
+        cluster = Path(name)
+        (folder / "cluster").symlink_to(cluster)
+        if os.geteuid() == 0:
+            shutil.chown(cluster, "nobody")
+            as_user = {"user": "nobody"}
+        common: dict[str, Any] = {"cwd": cluster, "env": {**os.environ, "HOME": name, "LC_ALL": "C.UTF-8"}}
+        made = [initdb, "--pgdata", name, "--username", "backstop", "--auth", "trust", "--encoding", "UTF8"]
+        done(made, common | as_user)
+        # Nobody pulls the plug on it, so it need not wait for the disk.
+        fast = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
+        command = [server, "-D", name, "-p", str(port), "-h", "127.0.0.1", "-k", name, *fast]
+        url = f"postgres://backstop@127.0.0.1:{port}/postgres"
+        try:
+            with running(command, ready=lambda: _takes_sessions(url), log=folder / "postgres.log", **common, **as_user):
+                yield url
+        finally:
+            # Only one that was away meanwhile still runs: another process than the one we started.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                os.kill(int((cluster / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
 
 
 @contextmanager
 def postgres_away(folder: Path) -> Iterator[None]:
     """While this runs the PostgreSQL of that folder is gone, as after a crash; then it is back where it was."""
-    cluster = folder / "cluster"
-    as_user: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
+    cluster = (folder / "cluster").resolve()
+    options: dict[str, Any] = {"cwd": cluster, **({"user": "nobody"} if os.geteuid() == 0 else {})}
     control = [program("pg_ctl"), "--pgdata", str(cluster), "--mode", "immediate"]
-    if as_user:
-        _let_in(folder)
-    subprocess.run([*control, "stop"], check=True, capture_output=True, cwd=cluster, **as_user)
+    done([*control, "stop"], options)
     try:
         yield
     finally:
-        if as_user:
-            _let_in(folder)
         # With the options that it had. Nothing may stay open between us: it outlives this command.
         quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run([*control, "--wait", "restart"], check=True, cwd=cluster, **quiet, **as_user)
+        subprocess.run([*control, "--wait", "restart"], check=True, **quiet, **options)
+
+
+def done(command: list[str], options: dict[str, Any]) -> None:
+    """Run a command to its end; where it fails, say what it said."""
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, **options)
+    assert ended.returncode == 0, f"{command[0]} ended with {ended.returncode}: {(ended.stdout + ended.stderr)[-800:]}"
 
 
 def _takes_sessions(url: str) -> bool:

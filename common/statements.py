@@ -8,89 +8,153 @@ that are changed or added are written straight from their columns: no `save()`, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
 
 from django.db import connection
 from django.db.models import Field, Model, QuerySet
-from django.db.models.query import get_related_populators
+from django.db.models.query import FlatValuesListIterable, ModelIterable, get_related_populators
 from django.db.transaction import TransactionManagementError
 
-M = TypeVar("M", bound=Model)
+R = TypeVar("R")
+Value = int | str | datetime
 
 
-class Written(Generic[M]):
+class Written(Generic[R]):
     """A query by the values that change from call to call; gives its rows, as iterating over the queryset would.
 
-    Values are whole numbers and texts, each used in the query as it is, as often as wanted; there is no None, and no
-    other value may change what is asked. What of a row is not read (`only`, `defer`) is fetched when it is used.
+    Values are whole numbers, texts and moments, each used in the query as it is, as often as wanted; there is no None,
+    and no other value may change what is asked. What of a row is not read (`only`, `defer`) is fetched when it is used.
     """
 
-    def __init__(self, ask: Callable[..., QuerySet[M]]) -> None:
+    def __init__(self, ask: Callable[..., QuerySet[Any, R]]) -> None:
         self._ask = ask
         # By vendor, since each writes in its own words.
         self._ways: dict[str, _Way] = {}
 
-    def __call__(self, *values: int | str) -> list[M]:
+    def __call__(self, *values: Value) -> list[R]:
         """The rows for these values. In a transaction only, where the query locks."""
         way = self._ways.get(connection.vendor)
         if way is None:
             way = self._ways[connection.vendor] = _Way(self._ask, values)
-        return cast("list[M]", way.rows(values))
+        return cast("list[R]", way.rows(values))
 
-    def first(self, *values: int | str) -> M | None:
+    def first(self, *values: Value) -> R | None:
         """The first of them, as the query orders them."""
         found = self(*values)
         return found[0] if found else None
 
 
-class _Way:
-    """What Django found out about a query: its words, where its values stand, and how rows become objects."""
+class Which:
+    """Which of several queries find anything, asked as one statement; all take the same values."""
 
-    def __init__(self, ask: Callable[..., QuerySet[Any]], values: tuple[int | str, ...]) -> None:
-        marks = [_mark(number, value) for number, value in enumerate(values)]
-        query = ask(*marks).query
-        compiler = query.get_compiler(connection=connection)
-        self.locks = query.select_for_update
-        self.sql, given = compiler.as_sql()
+    def __init__(self, asks: Mapping[str, Callable[..., QuerySet[Any, Any]]]) -> None:
+        self._asks = asks
+        self._ways: dict[str, _Words] = {}
+
+    def __call__(self, *values: Value) -> set[str]:
+        """The names of those that do."""
+        words = self._ways.get(connection.vendor)
+        if words is None:
+            words = self._ways[connection.vendor] = self._words(values)
+        found = words.ask(values)[0]
+        return {name for name, is_there in zip(self._asks, found, strict=True) if is_there}
+
+    def _words(self, values: tuple[Value, ...]) -> _Words:
+        marks = _marks(values)
+        each = [ask(*marks).query.exists().get_compiler(connection=connection).as_sql() for ask in self._asks.values()]
+        sql = "SELECT " + ", ".join(f"EXISTS({one})" for one, _ in each)
+        return _Words(sql, [given for _, params in each for given in params], marks)
+
+
+class _Words:
+    """A statement, and which of its parameters are values of the caller's."""
+
+    def __init__(self, sql: str, params: Iterable[Any], marks: list[Value]) -> None:
+        self.sql = sql
+        sent = [_sent(mark) for mark in marks]
         # The number of a value, or what is always the same.
-        self.given = [(marks.index(one), None) if one in marks else (None, one) for one in given]
+        self.given = [(sent.index(one), None) if one in sent else (None, one) for one in params]
         missed = set(range(len(marks))) - {number for number, _ in self.given}
         if missed:
             raise ValueError(f"values {sorted(missed)} are not used as they are given: {self.sql}")
-        # Set by `as_sql` of whatever selects a model's rows.
-        shape, select = compiler.klass_info, compiler.select
-        assert shape is not None
-        assert select is not None
-        self.model: type[Model] = shape["model"]
-        columns = shape["select_fields"]
-        self.own = slice(columns[0], columns[-1] + 1)
-        self.names = [column[0].target.attname for column in select[self.own]]
-        # Its stub is of a later Django.
-        self.others = get_related_populators(shape, select, connection.alias)  # type: ignore[call-arg]
-        self.converters = list(compiler.get_converters([column[0] for column in select]).items())
 
-    def rows(self, values: tuple[int | str, ...]) -> list[Model]:
+    def ask(self, values: tuple[Value, ...]) -> list[tuple[Any, ...]]:
+        sent = [_sent(value) for value in values]
+        with connection.cursor() as cursor:
+            cursor.execute(self.sql, [one if number is None else sent[number] for number, one in self.given])
+            return cast("list[tuple[Any, ...]]", cursor.fetchall())
+
+
+class _Way:
+    """What Django found out about a query: its words, and what becomes of a row that it gives."""
+
+    def __init__(self, ask: Callable[..., QuerySet[Any, Any]], values: tuple[Value, ...]) -> None:
+        marks = _marks(values)
+        asked = ask(*marks)
+        query = asked.query
+        compiler = query.get_compiler(connection=connection)
+        self.locks = query.select_for_update
+        sql, params = compiler.as_sql()
+        self.words = _Words(sql, params, marks)
+        # Set by `as_sql`.
+        shape, select = compiler.klass_info, compiler.select
+        assert select is not None
+        self.converters = list(compiler.get_converters([column[0] for column in select]).items())
+        self.made: Callable[[list[Any]], Any]
+        # Whether `values_list` was asked, and how.
+        kind = asked._iterable_class  # noqa: SLF001
+        if kind is ModelIterable:
+            self.made = _object(shape, select)
+        else:
+            self.made = itemgetter(0) if kind is FlatValuesListIterable else tuple
+
+    def rows(self, values: tuple[Value, ...]) -> list[Any]:
         if self.locks and not connection.in_atomic_block:
             raise TransactionManagementError("A query that locks is asked inside a transaction.")
-        with connection.cursor() as cursor:
-            cursor.execute(self.sql, [one if number is None else values[number] for number, one in self.given])
-            found = cursor.fetchall()
-        return [self._made(list(row)) for row in found]
+        return [self.made(self._converted(list(row))) for row in self.words.ask(values)]
 
-    def _made(self, row: list[Any]) -> Model:
+    def _converted(self, row: list[Any]) -> list[Any]:
         for place, (converters, expression) in self.converters:
             for convert in converters:
                 row[place] = convert(row[place], expression, connection)
-        made = self.model.from_db(connection.alias, self.names, row[self.own])
-        for other in self.others:
-            other.populate(row, made)
-        return made
+        return row
 
 
-def _mark(number: int, value: int | str) -> int | str:
-    """A value that nobody asks for, to find it again among the parameters; fits the smallest number column we ask."""
+def _object(shape: Any, select: Any) -> Callable[[list[Any]], Model]:
+    """How a row becomes an object, with those that `select_related` joins."""
+    model: type[Model] = shape["model"]
+    columns = shape["select_fields"]
+    own = slice(columns[0], columns[-1] + 1)
+    names = [column[0].target.attname for column in select[own]]
+    # Its stub is of a later Django.
+    others = get_related_populators(shape, select, connection.alias)  # type: ignore[call-arg]
+
+    def made(row: list[Any]) -> Model:
+        one = model.from_db(connection.alias, names, row[own])
+        for other in others:
+            other.populate(row, one)
+        return one
+
+    return made
+
+
+def _marks(values: tuple[Value, ...]) -> list[Value]:
+    """Values that nobody asks for, to find them again among the parameters; they fit the smallest number column."""
+    return [_mark(number, value) for number, value in enumerate(values)]
+
+
+def _mark(number: int, value: Value) -> Value:
+    if isinstance(value, datetime):
+        return datetime(9876, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
     return f"\ue000 {number}" if isinstance(value, str) else 2_000_000_011 + number
+
+
+def _sent(value: Value) -> Any:
+    """As the database takes it: one of them knows no moments."""
+    return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
 
 
 def update(model: type[Model], changes: Mapping[str, Any], **where: Any) -> int:

@@ -16,6 +16,7 @@ from catalog.actors import Actor
 from catalog.models import AUTONOMY, Service
 from catalog.permissions import Permission
 from catalog.service_file import Level
+from common import statements
 from common.errors import Conflict, Invalid
 from incidents import evidence, timeline
 from incidents.models import Evidence, Incident
@@ -36,11 +37,16 @@ ADDED = Approval.model_validate({"from": ["role:oncall"]})
 _KIND = "autonomy"
 
 
+_level = statements.Written(
+    lambda service: Service.objects.filter(pk=service).values_list("autonomy", flat=True).order_by()
+)
+
+
 def level_of(run: Run) -> str:
     """The level of the run's service as it is now; empty for a run about none."""
     if run.service_id is None:
         return ""
-    return Service.objects.values_list("autonomy", flat=True).get(pk=run.service_id)
+    return _level(run.service_id)[0]
 
 
 def way(run: Run, definition: Definition) -> str:

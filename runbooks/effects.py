@@ -253,7 +253,7 @@ def _looked_up(run: Run, step: StepRun, definition: Definition, effect: Effect, 
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        fresh = StepRun.objects.get(pk=step.pk)
+        fresh = transitions.step_of(step.pk)
         if fresh.fence != step.fence or fresh.state != "leased":
             return
         if found:
@@ -323,7 +323,7 @@ def _confirmed(run: Run, step: StepRun, effect: Effect, applied: Applied) -> Non
         now = clock.now()
         before, after = plain(redact_json(applied.before)), plain(redact_json(applied.after))
         ledger.mark(effect, "confirmed", summary=applied.summary, now=now, before=before, after=after)
-        fresh = StepRun.objects.get(pk=step.pk)
+        fresh = transitions.step_of(step.pk)
         # In doubt with the same fence: the answer that everybody waits for has come after all.
         if fresh.fence == step.fence and fresh.state in ("leased", "unknown"):
             ledger.settle_known(locked, fresh, effect, now, result=plain(applied.result))
@@ -338,7 +338,7 @@ def _refused(run: Run, step: StepRun, effect: Effect, sentence: str) -> None:
         locked = transitions.lock_run(run.pk)
         now = clock.now()
         ledger.mark(effect, "refused", summary=sentence, now=now)
-        fresh = StepRun.objects.get(pk=step.pk)
+        fresh = transitions.step_of(step.pk)
         if fresh.fence == step.fence and fresh.state in ("leased", "unknown"):
             ledger.settle_known(locked, fresh, effect, now)
         else:
@@ -387,7 +387,7 @@ def _ambiguous(run: Run, step: StepRun, definition: Definition, effect: Effect, 
 
 def _still_held(step: StepRun, sentence: str, now: datetime, outcome: str = "error") -> StepRun | None:
     """The step, if this worker's fence holds; its attempt has ended without a result either way."""
-    fresh = StepRun.objects.get(pk=step.pk)
+    fresh = transitions.step_of(step.pk)
     ours = fresh.fence == step.fence and fresh.state == "leased"
     ledger.end_attempt(step, outcome if ours else "late", now, error=sentence)
     return fresh if ours else None
@@ -406,7 +406,7 @@ def _settle(run: Run, step: StepRun, definition: Definition, *, verdict: str, re
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        fresh = StepRun.objects.get(pk=step.pk)
+        fresh = transitions.step_of(step.pk)
         if fresh.fence != step.fence:
             return
         row = evidence.store(

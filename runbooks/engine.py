@@ -48,7 +48,7 @@ def move_on(run: Run, *, now: datetime, steps: list[StepRun] | None = None) -> N
     # Each round opens steps or ends a phase; 200 steps in 5 phases bound the rounds.
     for _ in range(500):
         if steps is None:
-            steps = list(run.steps.all())
+            steps = transitions.steps_of(run)
         planned = picture.of(run, steps)
         rows = {(row.step, row.item): row for row in steps}
         changed = False

@@ -52,8 +52,6 @@ log = logging.getLogger(__name__)
 # However long the other side asks us to leave it alone, or a runbook lets pauses grow.
 LONGEST_PAUSE = HOUR
 
-_step = statements.Written(lambda step: StepRun.objects.filter(pk=step).order_by())
-_steps = statements.Written(lambda run: StepRun.objects.filter(run=run))
 _ready = statements.Written(
     lambda run, queue: (
         StepRun.objects.filter(run=run, state="ready", queue=queue).only("pk").order_by("position", "item")[:1]
@@ -140,7 +138,7 @@ def _tell_who_ask(run: Run, step: StepRun) -> None:
     for pk, run_id in waiting.values_list("pk", "run_id"):
         with transaction.atomic():
             other = transitions.lock_run(run_id)
-            approvals.ask_anew(other, StepRun.objects.get(pk=pk), fact=fact, now=clock.now())
+            approvals.ask_anew(other, transitions.step_of(pk), fact=fact, now=clock.now())
 
 
 def claim(step_run_id: int, worker: str, before: Run | None = None) -> Claimed | None:
@@ -160,7 +158,7 @@ def _claim(step_run_id: int, worker: str, before: Run | None = None, *, may_tell
             run = transitions.lock_to_claim(step_run_id, before)
         if run is None or run.state not in AT_WORK_STATES:
             return None
-        step = _step(step_run_id)[0]
+        step = transitions.step_of(step_run_id)
         if not knows(step.provider):
             # Not ours to do: another worker, of a newer release, may know this check or action (case 22).
             return None
@@ -263,7 +261,7 @@ def _found(
     with transaction.atomic():
         locked = transitions.lock_again(run)
         now = clock.now()
-        steps = _steps(locked.pk)
+        steps = transitions.steps_of(locked)
         names = reading.names_for(locked, step, steps, now)
         if watched is not None:
             judgement = sampling.too_late(watched, now) or _judgement(
@@ -334,7 +332,7 @@ def failed(
             ledger.end_attempt(step, "late", now)
             return
         ledger.end_attempt(step, "error", now, error=sentence)
-        fresh = StepRun.objects.get(pk=step.pk)
+        fresh = transitions.step_of(step.pk)
         pause = error.retry_after or definition.pause_before(fresh.attempts + 1, seed=f"{fresh.pk}:{fresh.attempts}")
         due = now + timedelta(seconds=min(pause, LONGEST_PAUSE))
         has_time = watched is None or sampling.has_time(watched, due)
@@ -381,7 +379,7 @@ def _sleep(
             error = CheckError("timeout", f"Still waiting after {definition.timeout} s: {pending.note}", permanent=True)
         else:
             ledger.end_attempt(step, "pending", now)
-            fresh = StepRun.objects.get(pk=step.pk)
+            fresh = transitions.step_of(step.pk)
             transitions.move(
                 fresh,
                 was=("leased",),
@@ -422,7 +420,7 @@ def _previewed(run: Run, step: StepRun, definition: Definition, preview: Preview
             ledger.end_attempt(step, "late", now)
             return
         ledger.end_attempt(step, "done", now)
-        fresh = StepRun.objects.get(pk=step.pk)
+        fresh = transitions.step_of(step.pk)
         if not locked.is_plan:
             proposing.propose(locked, fresh, definition, preview, now=now)
             return
@@ -444,7 +442,7 @@ def read_now(step: StepRun, *, actor: Actor) -> None:
     """For a person who must say whether it happened: read the state now. Conflict when nothing is in doubt."""
     run = Run.objects.select_related("incident", "revision", "runbook", "service", "team").get(pk=step.run_id)
     permissions.require(actor, Permission.ANSWER, run.team)
-    step = StepRun.objects.get(pk=step.pk)
+    step = transitions.step_of(step.pk)
     if step.state != "unknown":
         raise Conflict("Nothing is in doubt here any more.", fix="Reload the run's page.", state=step.state)
     definition = reading.step_of(run, step)

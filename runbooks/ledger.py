@@ -29,9 +29,16 @@ def effect_of(step: StepRun) -> Effect | None:
     return Effect.objects.filter(step_run=step, generation=step.generation).first()
 
 
+_approved = statements.Written(
+    lambda step, generation: ApprovalRequest.objects.filter(
+        step_run=step, generation=generation, state="approved"
+    ).order_by("-pk")[:1]
+)
+
+
 def approved(step: StepRun) -> ApprovalRequest | None:
     """The request of this step, as it is asked for now, that people said yes to; for what exactly see `is_approved`."""
-    return ApprovalRequest.objects.filter(step_run=step, generation=step.generation, state="approved").first()
+    return _approved.first(step.pk, step.generation)
 
 
 def approved_change(step: StepRun) -> dict[str, Any] | None:

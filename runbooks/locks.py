@@ -76,10 +76,15 @@ def drop_orphans() -> int:
     return deleted
 
 
-def next_waiting() -> list[tuple[int, int]]:
-    """(run id, step run id) of the longest waiting step of every free lock."""
-    waiting = _waiting().exclude(lock_name__in=Lock.objects.values("name"))
-    first: dict[str, tuple[int, int]] = {}
-    for name, run_id, pk in waiting.order_by("lock_asked_at", "pk").values_list("lock_name", "run_id", "pk")[:200]:
-        first.setdefault(name, (run_id, pk))
+def waiting_for_free(*_: Any) -> QuerySet[StepRun]:
+    """Steps that wait for a lock that nobody holds."""
+    return _waiting().exclude(lock_name__in=Lock.objects.values("name"))
+
+
+def next_waiting() -> list[int]:
+    """The longest waiting step of every free lock, by its id."""
+    first: dict[str, int] = {}
+    waiting = waiting_for_free().order_by("lock_asked_at", "pk")
+    for name, pk in waiting.values_list("lock_name", "pk")[:200]:
+        first.setdefault(name, pk)
     return list(first.values())

@@ -70,7 +70,7 @@ def rerun(step: StepRun, *, actor: Actor) -> StepRun:
     """Run an ended check of the current phase, or a parked step, again, and with it the ended checks that read it."""
     with transaction.atomic():
         run = _locked(step, actor, Permission.RUN)
-        step = StepRun.objects.get(pk=step.pk)
+        step = transitions.step_of(step.pk)
         now = clock.now()
         if step.state == "settled" and step.kind == "action" and run.state == "active" and step.phase == run.phase:
             raise Conflict("An action that has ended is not repeated.", fix="Act now from the incident's page.")
@@ -84,7 +84,7 @@ def rerun(step: StepRun, *, actor: Actor) -> StepRun:
         for other in also:
             again(run, other, actor=actor, now=now, was=("settled",))
         engine.move_on(run, now=now)
-    return StepRun.objects.get(pk=step.pk)
+    return transitions.step_of(step.pk)
 
 
 def speaks_for(run: Run, step: StepRun) -> list[str]:
@@ -113,7 +113,7 @@ def ask_again(step: StepRun, *, actor: Actor) -> StepRun:
     """
     with transaction.atomic():
         run = _locked(step, actor, Permission.ANSWER)
-        step = StepRun.objects.get(pk=step.pk)
+        step = transitions.step_of(step.pk)
         now = clock.now()
         last = ApprovalRequest.objects.filter(step_run=step).first()
         asked_anew = last is not None and (last.state == "open" or last.generation < step.generation)
@@ -143,7 +143,7 @@ def ask_again(step: StepRun, *, actor: Actor) -> StepRun:
             data={"step": step.step},
         )
         engine.move_on(run, now=now)
-    return StepRun.objects.get(pk=step.pk)
+    return transitions.step_of(step.pk)
 
 
 def _locked(step: StepRun, actor: Actor, permission: Permission) -> Run:

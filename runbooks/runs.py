@@ -283,7 +283,7 @@ def answer(
     """
     with transaction.atomic():
         run = _locked(step.run, actor, Permission.ANSWER)
-        step = StepRun.objects.get(pk=step.pk)
+        step = transitions.step_of(step.pk)
         now = clock.now()
         if step.state == "unknown":
             _answer_unknown(run, step, decision, actor, note, now)
@@ -296,7 +296,7 @@ def answer(
                 f"The step is {step.state} and asks nothing.", fix="Reload the run's page.", state=step.state
             )
         engine.move_on(run, now=now)
-    return StepRun.objects.get(pk=step.pk)
+    return transitions.step_of(step.pk)
 
 
 def _answer_manual(
@@ -438,7 +438,7 @@ def skip(step: StepRun, *, actor: Actor, reason: str) -> StepRun:
         raise Invalid("Skipping needs a reason.", fix="Say in one sentence why it is not needed.")
     with transaction.atomic():
         run = _locked(step.run, actor, Permission.ANSWER)
-        step = StepRun.objects.get(pk=step.pk)
+        step = transitions.step_of(step.pk)
         now = clock.now()
         if step.state not in ("pending", "sleeping", "blocked"):
             raise Conflict(f"The step is {step.state} and cannot be skipped.", fix="Reload the run's page.")
@@ -463,4 +463,4 @@ def skip(step: StepRun, *, actor: Actor, reason: str) -> StepRun:
             asked=True,
         )
         engine.move_on(run, now=now)
-    return StepRun.objects.get(pk=step.pk)
+    return transitions.step_of(step.pk)

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from common import statements
 from incidents import evidence
 from incidents.models import Evidence
 from runbooks import engine, reading, relapses, transitions, verdicts, watched, watching
@@ -28,6 +29,11 @@ NOT_RUNNING = "Nothing was running when it was due."
 TABLE_ROWS = 50
 
 
+_verdicts = statements.Written(
+    lambda step: Sample.objects.filter(step_run=step).order_by("k").values_list("verdict", flat=True)
+)
+
+
 @dataclass(frozen=True)
 class Watching:
     """One watch as it stands, read once and never changed: true for as long as the step is ours.
@@ -42,7 +48,7 @@ class Watching:
     @cached_property
     def verdicts(self) -> list[str]:
         """Those of the samples so far, in their order."""
-        return list(self.step.watch_samples.order_by("k").values_list("verdict", flat=True))
+        return _verdicts(self.step.pk)
 
     @property
     def k(self) -> int:
@@ -159,7 +165,7 @@ def give_up(run: Run, found: Watching, *, reason: str, text: str, now: datetime)
 
 def take(run: Run, found: Watching, judgement: Judgement, row: Evidence, *, now: datetime) -> None:
     """Store the sample at hand with its evidence; then the watch sleeps until the next (S10) or is settled (S9)."""
-    step, k = StepRun.objects.get(pk=found.step.pk), found.k
+    step, k = transitions.step_of(found.step.pk), found.k
     Sample.objects.create(
         step_run=step,
         k=k,

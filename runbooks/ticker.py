@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, Model, OuterRef, QuerySet
@@ -15,6 +16,7 @@ from django.db.models import Exists, Model, OuterRef, QuerySet
 from catalog.actors import ENGINE
 from common import background, clock
 from common.indexed import among
+from common.statements import Which
 from evaluations import jobs
 from incidents import intake, notices, outbox
 from runbooks import (
@@ -62,9 +64,7 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
     alive = {"ticked_at": now, "queues": list(queues), "providers": execution.known()}
     if not Worker.objects.filter(name=worker).update(**alive):
         Worker.objects.create(name=worker, started_at=now, **alive)
-    # An ended run has ended steps alone: where none is open, one question answers the ten of `move_runs`.
-    if _open_runs().exists():
-        move_runs(now)
+    move_runs(now)
     # One is enough: whoever receives it takes along what waits beside it.
     for delivery_id in intake.due(1):
         background.hint("runbooks.receive", "engine", delivery_id)
@@ -75,16 +75,13 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
 
 
 def move_runs(now: datetime) -> None:
-    """What of all open runs is ready, lost or due."""
-    _publish_ready(now)
-    _each("expired lease", StepRun, _expired(now), _recover)
-    _each("due timer", StepRun, _due(now), _ring)
-    _each("telling again", StepRun, _to_be_told(now), _tell_again)
-    _each("deadline", Run, _past_deadline(now), _expire_run)
-    _each("ending that lasts", StepRun, _lasting(now), _end_late)
-    _each("queued run", Run, _first_in_line(), _activate)
-    _each("free lock", StepRun, [pk for _, pk in locks.next_waiting()], _take_lock)
-    _each("unknown provider", StepRun, _nobody_knows(now), _give_up)
+    """What of all open runs is ready, lost or due: one question, and further ones for what there is alone."""
+    found = _which(*_moments(now))
+    if "ready step" in found:
+        _publish_ready(now)
+    for kind in _KINDS:
+        if kind.what in found:
+            _each(kind.what, kind.of, kind.ids(now), kind.act)
 
 
 def _is_time(what: str, now: datetime, every: timedelta) -> bool:
@@ -165,6 +162,11 @@ def _claimable() -> QuerySet[StepRun]:
     return StepRun.objects.filter(state="ready", run__state__in=AT_WORK_STATES, provider__in=execution.known())
 
 
+def _moments(now: datetime) -> tuple[datetime, ...]:
+    """Now, and since when something is too old: a hint, a step that nobody knows, a step of an ending."""
+    return now, now - REPUBLISH, now - PATIENCE, now - ENDING_LASTS
+
+
 def _publish_ready(now: datetime) -> None:
     """Rows in `ready` are the outbox: a lost hint is sent again."""
     stale = _claimable().filter(published_at__lt=now - REPUBLISH).order_by("published_at")[: _many()]
@@ -173,50 +175,55 @@ def _publish_ready(now: datetime) -> None:
         background.hint("runbooks.execute", step.queue, step.pk)
 
 
-def _expired(now: datetime) -> list[int]:
-    rows = StepRun.objects.filter(state="leased", lease_until__lt=now).order_by("lease_until", "pk")
-    return list(rows.values_list("pk", flat=True)[: _many()])
+def _unheard(_now: Any, hinted_before: Any, *_: Any) -> QuerySet[StepRun]:
+    """Also what this process cannot carry out, or a paused run keeps back."""
+    return StepRun.objects.filter(state="ready", published_at__lt=hinted_before)
 
 
-def _due(now: datetime) -> list[int]:
-    rows = StepRun.objects.filter(among("state", ["sleeping", "blocked"]), due_at__lte=now).order_by("due_at", "pk")
-    return list(rows.values_list("pk", flat=True)[: _many()])
+def _expired(now: Any, *_: Any) -> QuerySet[StepRun]:
+    return StepRun.objects.filter(state="leased", lease_until__lt=now).order_by("lease_until", "pk")
 
 
-def _to_be_told(now: datetime) -> list[int]:
-    rows = StepRun.objects.filter(state="blocked", tell_at__lte=now).order_by("tell_at")
-    return list(rows.values_list("pk", flat=True)[: _many()])
+def _due(now: Any, *_: Any) -> QuerySet[StepRun]:
+    return StepRun.objects.filter(among("state", ["sleeping", "blocked"]), due_at__lte=now).order_by("due_at", "pk")
 
 
-def _first_in_line() -> list[int]:
+def _to_be_told(now: Any, *_: Any) -> QuerySet[StepRun]:
+    return StepRun.objects.filter(state="blocked", tell_at__lte=now).order_by("tell_at", "pk")
+
+
+def _past_deadline(now: Any, *_: Any) -> QuerySet[Run]:
+    return _open_runs().exclude(state="stopping").filter(deadline_at__lte=now).order_by("deadline_at", "pk")
+
+
+def _lasting(_now: Any, _hinted: Any, _patience: Any, started_before: Any) -> QuerySet[StepRun]:
+    """Steps of an ending that wait or are tried again for longer than an ending may last."""
+    waiting = StepRun.objects.filter(phase__in=ENDINGS, state__in=["ready", "sleeping", "blocked"])
+    rows = waiting.filter(run__in=_open_runs().filter(state="stopping"), started_at__lte=started_before)
+    return rows.order_by("started_at", "pk")
+
+
+def _first_in_line(*_: Any) -> QuerySet[Run]:
     """Queued runs whose key nobody holds: the hint that should have woken them may be lost."""
     holders = Run.objects.filter(
         runbook=OuterRef("runbook"), concurrency_key=OuterRef("concurrency_key"), state__in=KEY_HOLDING_STATES
     )
-    rows = _open_runs().filter(~Exists(holders), state="queued").order_by("deadline_at", "pk")
-    return list(rows.values_list("pk", flat=True)[: _many()])
+    return _open_runs().filter(~Exists(holders), state="queued").order_by("deadline_at", "pk")
+
+
+def _left_alone(_now: Any, _hinted: Any, ready_before: Any, *_: Any) -> QuerySet[StepRun]:
+    return StepRun.objects.filter(state="ready", ready_at__lte=ready_before).order_by("ready_at", "pk")
 
 
 def _nobody_knows(now: datetime) -> list[int]:
     """Steps ready for ten minutes that no living worker's code can carry out (a deploy in between, or a removal)."""
     living = Worker.objects.filter(ticked_at__gt=now - PATIENCE).values_list("providers", flat=True)
     known = {name for names in living for name in names}
-    rows = StepRun.objects.filter(state="ready", ready_at__lte=now - PATIENCE).exclude(provider__in=known)
-    return list(rows.order_by("ready_at", "pk").values_list("pk", flat=True)[: _many()])
+    return _some(_left_alone(*_moments(now)).exclude(provider__in=known))
 
 
-def _past_deadline(now: datetime) -> list[int]:
-    rows = _open_runs().exclude(state="stopping").filter(deadline_at__lte=now).order_by("deadline_at")
+def _some(rows: QuerySet[Any]) -> list[int]:
     return list(rows.values_list("pk", flat=True)[: _many()])
-
-
-def _lasting(now: datetime) -> list[int]:
-    """Steps of an ending that wait or are tried again for longer than an ending may last."""
-    stopping_runs = _open_runs().filter(state="stopping")
-    rows = StepRun.objects.filter(
-        run__in=stopping_runs, phase__in=ENDINGS, state__in=["ready", "sleeping", "blocked"]
-    ).filter(started_at__lte=now - ENDING_LASTS)
-    return list(rows.order_by("started_at", "pk").values_list("pk", flat=True)[: _many()])
 
 
 def _many() -> int:
@@ -260,7 +267,7 @@ def _is_damaged(of: type[Model], pk: int) -> bool:
 
 def _locked(pk: int) -> tuple[Run, StepRun]:
     run = transitions.lock_run_of(pk)
-    return run, StepRun.objects.get(pk=pk)
+    return run, transitions.step_of(pk)
 
 
 def _recover(pk: int, now: datetime) -> None:
@@ -368,13 +375,41 @@ def _expire_run(pk: int, now: datetime) -> None:
 def ring_timers_of(run_id: int) -> None:
     """What has come due in one run, for whoever carries it out beside the workers (`manage.py runbook plan`)."""
     mine = set(StepRun.objects.filter(run=run_id).values_list("pk", flat=True))
-    _each("due timer", StepRun, [pk for pk in _due(clock.now()) if pk in mine], _ring)
+    _each("due timer", StepRun, [pk for pk in _some(_due(clock.now())) if pk in mine], _ring)
 
 
 def _take_lock(pk: int, now: datetime) -> None:
     run, step = _locked(pk)
     if step.state == "blocked" and step.blocked_on == "lock":
         locks.take(run, step, now=now)
+
+
+class Kind(NamedTuple):
+    """One reason for which a row is looked at: whether there are such rows, which, and what is done to each."""
+
+    what: str
+    of: type[Model]
+    rows: Callable[..., QuerySet[Any]]
+    act: Callable[[int, datetime], None]
+    chosen: Callable[[datetime], list[int]] | None = None
+
+    def ids(self, now: datetime) -> list[int]:
+        """The rows, by their numbers, of all that `rows` finds or as `chosen` among them."""
+        return self.chosen(now) if self.chosen else _some(self.rows(*_moments(now)))
+
+
+# In this order.
+_KINDS = (
+    Kind("expired lease", StepRun, _expired, _recover),
+    Kind("due timer", StepRun, _due, _ring),
+    Kind("telling again", StepRun, _to_be_told, _tell_again),
+    Kind("deadline", Run, _past_deadline, _expire_run),
+    Kind("ending that lasts", StepRun, _lasting, _end_late),
+    Kind("queued run", Run, _first_in_line, _activate),
+    Kind("free lock", StepRun, locks.waiting_for_free, _take_lock, lambda _: locks.next_waiting()),
+    Kind("unknown provider", StepRun, _left_alone, _give_up, _nobody_knows),
+)
+_which = Which({"ready step": _unheard} | {kind.what: kind.rows for kind in _KINDS})
 
 
 def _audit(now: datetime) -> None:

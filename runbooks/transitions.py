@@ -24,13 +24,22 @@ def lock_run(run_id: int) -> Run:
 
     On SQLite the transaction itself is the lock. Must be called inside a transaction; the row is read after the lock.
     """
-    incident_id = Run.objects.values_list("incident_id", flat=True).get(pk=run_id)
-    return _lock(_whole, run_id, incident_id)
+    return _lock(_whole, run_id, _incident_of(run_id)[0])
 
 
 def lock_run_of(step_run_id: int) -> Run:
     """The same for the run of that step."""
-    return lock_run(StepRun.objects.values_list("run_id", flat=True).get(pk=step_run_id))
+    return _lock(_whole, *_run_of(step_run_id)[0])
+
+
+def step_of(step_run_id: int) -> StepRun:
+    """The step's row as it is now."""
+    return _step(step_run_id)[0]
+
+
+def steps_of(run: Run) -> list[StepRun]:
+    """The rows of all its steps, by position and item."""
+    return _steps(run.pk)
 
 
 def lock_again(run: Run) -> Run:
@@ -72,6 +81,14 @@ def _ready(rows: QuerySet[Run], step: int) -> QuerySet[Run]:
     return rows.filter(steps__pk=step, steps__state="ready").order_by()
 
 
+_step = statements.Written(lambda step: StepRun.objects.filter(pk=step).order_by())
+_steps = statements.Written(lambda run: StepRun.objects.filter(run=run).order_by("position", "item"))
+_incident_of = statements.Written(
+    lambda run: Run.objects.filter(pk=run).values_list("incident_id", flat=True).order_by()
+)
+_run_of = statements.Written(
+    lambda step: StepRun.objects.filter(pk=step).values_list("run_id", "run__incident_id").order_by()
+)
 _whole = statements.Written(lambda run: _with_all_it_reads().select_for_update(of=("self",)).filter(pk=run).order_by())
 _again = statements.Written(
     lambda run: Run.objects.select_related("service", "team").select_for_update(of=("self",)).filter(pk=run).order_by()

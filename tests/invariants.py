@@ -103,7 +103,7 @@ def _p5_somebody_moves_every_run(_: datetime) -> Faults:
             yield f"{step.step} is {step.state} {step.blocked_on} and moved by {movers or 'nobody'}"
     for run in Run.objects.filter(state="queued"):
         before = Run.objects.filter(runbook=run.runbook_id, concurrency_key=run.concurrency_key, pk__lt=run.pk)
-        if not before.filter(state__in=OPEN_RUN_STATES).exists() and run.pk not in ticker._first_in_line():
+        if not before.filter(state__in=OPEN_RUN_STATES).exists() and run not in ticker._first_in_line():
             yield f"run {run.pk} is queued behind nobody"
 
 

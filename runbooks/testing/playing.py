@@ -18,6 +18,7 @@ from catalog.actors import ALERT, ENGINE, Actor, person
 from catalog.models import Group, Membership, Service, Team, User
 from common import clock
 from common.errors import DomainError, NotFound
+from common.statements import Written
 from incidents import lifecycle
 from incidents.models import Alert as AlertRow
 from incidents.models import Endpoint, Evidence, Incident
@@ -91,6 +92,26 @@ class Played:
     stuck: str = ""
     # How long playing it took, on a real clock.
     seconds: float = 0.0
+
+
+_is_open = Written(lambda run: Run.objects.filter(pk=run, state__in=OPEN_RUN_STATES).order_by().only("pk"))
+_first_ready = Written(
+    lambda: (
+        StepRun.objects.filter(state="ready", run__state__in=AT_WORK_STATES)
+        .order_by("ready_at", "pk")
+        .values_list("pk", flat=True)[:1]
+    )
+)
+_deadlines = Written(
+    lambda: (
+        Run.objects.filter(state__in=OPEN_RUN_STATES).exclude(state="stopping").values_list("deadline_at", flat=True)
+    )
+)
+_waits = Written(
+    lambda: StepRun.objects.filter(
+        run__state__in=OPEN_RUN_STATES, state__in=["sleeping", "blocked", "leased"]
+    ).values_list("state", "blocked_on", "due_at", "tell_at", "lease_until")
+)
 
 
 def play(family: Family, tests: Tests, case: Case) -> Played:
@@ -258,7 +279,7 @@ class _Story:
         for _ in range(MOMENTS):
             self._happen()
             self._work()
-            if not Run.objects.filter(pk=self.run_id, state__in=OPEN_RUN_STATES).exists():
+            if not _is_open(self.run_id):
                 return
             moment = self._next_moment(end)
             if end is not None and (moment is None or moment > end):
@@ -279,8 +300,7 @@ class _Story:
             # A run alone waits for no other, and most are.
             while self.family.others and (standins.end_due(self.world) or self._hint()):
                 pass
-            ready = StepRun.objects.filter(state="ready", run__state__in=AT_WORK_STATES)
-            pk = ready.order_by("ready_at", "pk").values_list("pk", flat=True).first()
+            pk = _first_ready.first()
             if pk is None:
                 return
             try:
@@ -306,10 +326,8 @@ class _Story:
         return bool(hints)
 
     def _next_moment(self, end: datetime | None) -> datetime | None:
-        open_runs = Run.objects.filter(state__in=OPEN_RUN_STATES)
-        found = [*open_runs.exclude(state="stopping").values_list("deadline_at", flat=True)]
-        waits = StepRun.objects.filter(run__in=open_runs, state__in=["sleeping", "blocked", "leased"])
-        for state, on, due, tell, lease in waits.values_list("state", "blocked_on", "due_at", "tell_at", "lease_until"):
+        found = _deadlines()
+        for state, on, due, tell, lease in _waits():
             if state == "leased":
                 # A lease has run out once its time is over, not at that time.
                 found += [lease + timedelta(seconds=1)] if lease is not None else []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
@@ -13,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from catalog.models import Service, Team
 from common import clock, statements
-from common.statements import Written
+from common.statements import Which, Written
 from tests.factories import make_service, make_team
 
 pytestmark = pytest.mark.django_db
@@ -67,6 +69,37 @@ def test_a_query_that_locks_is_asked_inside_a_transaction_only(transactional_db:
         if connection.vendor == "postgresql":
             with pytest.raises(TransactionManagementError):
                 asked(team.pk)
+
+
+def test_columns_are_those_that_values_list_gives(team: Team) -> None:
+    now = clock.now()
+    for days, slug in ((1, "search"), (3, "chat")):
+        Service.objects.filter(pk=make_service(team, slug).pk).update(created_at=now - timedelta(days=days))
+
+    def older(moment: object) -> QuerySet[Service]:
+        return Service.objects.filter(created_at__lt=moment).order_by("slug")
+
+    slugs = Written(lambda moment: older(moment).values_list("slug", flat=True))
+    pairs = Written(lambda moment: older(moment).values_list("created_at", "rollback"))
+    for moment in (now, now - timedelta(days=2), now - timedelta(days=9)):
+        assert slugs(moment) == list(older(moment).values_list("slug", flat=True))
+        assert pairs(moment) == list(older(moment).values_list("created_at", "rollback"))
+
+
+def test_which_of_several_find_anything_is_one_statement(team: Team) -> None:
+    make_service(team, "search")
+    asks: dict[str, Callable[[Any, Any], QuerySet[Service]]] = {
+        "old": lambda slug, moment: Service.objects.filter(created_at__lt=moment),
+        "named": lambda slug, moment: Service.objects.filter(slug=slug).order_by("pk")[:5],
+        "both": lambda slug, moment: Service.objects.filter(slug=slug, created_at__lt=moment),
+    }
+    which = Which(asks)
+    later = clock.now() + timedelta(seconds=1)
+    assert which("search", later) == {"old", "named", "both"}
+    with CaptureQueriesContext(connection) as seen:
+        assert which("chat", later) == {"old"}
+        assert which("search", later - timedelta(days=1)) == {"named"}
+    assert len(seen.captured_queries) == 2
 
 
 @pytest.mark.parametrize("wanted", [("search", "other"), "search"])

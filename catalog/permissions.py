@@ -11,6 +11,7 @@ from enum import StrEnum
 from catalog.actors import Actor
 from catalog.models import Membership, Team, User
 from common.errors import Forbidden, NotFound
+from common.statements import Written
 
 
 class Permission(StrEnum):
@@ -89,9 +90,14 @@ NEVER_BY_TOKEN = frozenset({_P.APPROVE, _P.BREAK_GLASS, _P.MEMBERS, _P.PUBLISH_R
 OF_ALL_TEAMS = frozenset({_P.STOP_EFFECTS, _P.ALLOW_EFFECTS})
 
 
+# Asked for every page and every step that asks people.
+_membership = Written(lambda user, team: Membership.objects.filter(user=user, team=team).order_by())
+_teams = Written(lambda user: Membership.objects.filter(user=user).exclude(roles=[]).values_list("team_id", flat=True))
+
+
 def roles_of(user: User, team: Team) -> list[str]:
     """The roles a person holds in a team."""
-    row = Membership.objects.filter(user=user, team=team).first()
+    row = _membership.first(user.pk, team.pk)
     return list(row.roles) if row and user.is_active else []
 
 
@@ -148,7 +154,7 @@ def teams_of(user: User) -> list[int]:
     """Ids of the teams in which a person may see anything: what every list is filtered by."""
     if not user.is_active:
         return []
-    return list(Membership.objects.filter(user=user).exclude(roles=[]).values_list("team_id", flat=True))
+    return _teams(user.pk)
 
 
 def teams_where(actor: Actor, permission: Permission) -> list[Team]:

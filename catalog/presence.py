@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, transaction
-from django.db.models import Q
 
 from catalog.models import Presence, User
 from common import clock
+from common.statements import Written
 
 # An open page is renewed each 15 s; two renewals may go missing before its reader counts as gone.
 RENEW_AFTER = timedelta(seconds=15)
@@ -42,11 +42,19 @@ def _renew(user: User, kind: str, key: str, now: datetime) -> bool:
     return rows.update(**changed) > 0
 
 
+_here = Written(
+    lambda kind, key, since, but: (
+        Presence.objects.filter(kind=kind, key=key, seen_at__gte=since, user__is_active=True)
+        .exclude(user=but)
+        .select_related("user")
+        .order_by("since", "pk")
+    )
+)
+
+
 def here(kind: str, key: str, *, but: User | None = None) -> list[User]:
     """Who has the thing open, who came first first; without `but`, usually the one who asks."""
-    rows = Presence.objects.filter(kind=kind, key=key, seen_at__gte=clock.now() - HERE_FOR, user__is_active=True)
-    others = ~Q(user=but) if but is not None else Q()
-    return [row.user for row in rows.filter(others).select_related("user").order_by("since", "pk")]
+    return [row.user for row in _here(kind, key, clock.now() - HERE_FOR, 0 if but is None else but.pk)]
 
 
 def tidy(now: datetime) -> int:

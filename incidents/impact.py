@@ -18,6 +18,7 @@ from catalog.actors import Actor
 from common import clock
 from common.errors import Invalid
 from common.plain import plain
+from common.statements import Written
 from incidents import timeline
 from incidents.locking import locked
 from incidents.models import Evidence, ImpactFigure, Incident
@@ -67,9 +68,12 @@ class Figure:
         return words(self.name, self.value)
 
 
+_answered = Written(lambda incident: ImpactFigure.objects.filter(incident=incident))
+
+
 def figures(incident: Incident, findings: Iterable[Evidence]) -> list[Figure]:
     """All five figures: as a person set them, else as one of the `findings` measured it, else unknown."""
-    told = {row.name: row for row in ImpactFigure.objects.filter(incident=incident)}
+    told = {row.name: row for row in _answered(incident.pk)}
     seen = measured(findings)
     found = []
     for name in NAMES:

@@ -12,6 +12,7 @@ from django.db.models import F
 from catalog.actors import Actor
 from common import clock
 from common.errors import NotFound
+from common.statements import Written
 from incidents import timeline
 from incidents.locking import locked
 from incidents.models import Incident, Pin, TimelineEntry
@@ -38,9 +39,12 @@ def entry_of(incident: Incident, seq: int) -> TimelineEntry:
     return entry
 
 
+_said = Written(lambda incident: Pin.objects.filter(incident=incident).values_list("seq", "pinned"))
+
+
 def overruled(incident: Incident) -> dict[int, bool]:
     """What people said of stars, by the number of the entry."""
-    return dict(Pin.objects.filter(incident=incident).values_list("seq", "pinned"))
+    return dict(_said(incident.pk))
 
 
 def is_key(entry: TimelineEntry, said: dict[int, bool]) -> bool:

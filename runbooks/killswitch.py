@@ -18,7 +18,7 @@ from catalog import permissions
 from catalog.actors import Actor
 from catalog.models import KillSwitch, Team
 from catalog.permissions import Permission
-from common import clock, live
+from common import clock, live, statements
 from common.errors import Conflict, Forbidden, Invalid
 from incidents import notices, timeline
 from incidents.models import Incident
@@ -33,9 +33,12 @@ LOOK_AGAIN = timedelta(minutes=1)
 _TURNS = 0x6B696C6C
 
 
+_engaged = statements.Written(lambda: KillSwitch.objects.filter(engaged=True)[:1])
+
+
 def engaged() -> KillSwitch | None:
     """The stop that holds now."""
-    return KillSwitch.objects.filter(engaged=True).first()
+    return _engaged.first()
 
 
 def take_turn(*, alone: bool = False) -> None:

@@ -52,6 +52,14 @@ def book_of(revision: Revision) -> Book:
     return _book(revision.pk, revision.sha256)
 
 
+def owner_of(revision: Revision) -> str:
+    """Who looks after it, also of one that cannot be run; empty where that is not written."""
+    try:
+        return book_of(revision).owner
+    except Unreadable:
+        return str(written(revision).get("owner", ""))
+
+
 def definition_of(revision: Revision, step_id: str) -> Definition:
     """The definition of one step. Raises Unreadable, also when the revision has no step of that id."""
     book = book_of(revision)

@@ -108,7 +108,7 @@ def team_object_or_404(
     """
     found = visible(rows, actor, team=team, shared=shared).filter(**lookup).first()
     if found is None:
-        raise NotFound("There is no such thing here.", fix="Check the address, or ask for membership of its team.")
+        raise _not_here()
     owner: object = found
     for part in team.split("__"):
         owner = getattr(owner, part)
@@ -117,12 +117,24 @@ def team_object_or_404(
     return found
 
 
+def owned_or_404(found: M | None, owner: Team | None, actor: Actor, permission: Permission) -> M:
+    """The same for one row that was read whoever's it is; `owner` is its team."""
+    if found is None or owner is None or owner.pk not in team_ids(actor):
+        raise _not_here()
+    permissions.require(actor, permission, owner)
+    return found
+
+
+def _not_here() -> NotFound:
+    return NotFound("There is no such thing here.", fix="Check the address, or ask for membership of its team.")
+
+
 def team_or_404(actor: Actor, slug: str, *, permission: Permission = Permission.SEE) -> Team:
     """A team of the actor by its slug, or NotFound; Forbidden for a member without the permission."""
     # PostgreSQL refuses to be asked for a NUL.
     found = None if "\x00" in slug else Team.objects.filter(slug=slug).first()
     if found is None:
-        raise NotFound("There is no such thing here.", fix="Check the address, or ask for membership of its team.")
+        raise _not_here()
     permissions.require(actor, permission, found)
     return found
 

@@ -27,6 +27,7 @@ from catalog.models import Membership, Team, User
 from catalog.permissions import OF_ALL_TEAMS, ROLES
 from common import clock
 from common.markdown import to_html
+from common.statements import Written
 from incidents import action_items
 from incidents.models import ActionItem
 from runbooks import killswitch
@@ -103,8 +104,15 @@ def page(request: HttpRequest) -> dict[str, Any]:
     return known
 
 
+# What every page asks is written once.
+_memberships = Written(
+    lambda user: Membership.objects.filter(user=user).exclude(roles=[]).select_related("team").order_by("team__slug")
+)
+_last_tick = Written(lambda: Worker.objects.order_by("-ticked_at").values_list("ticked_at", flat=True)[:1])
+
+
 def _for_person(actor: Actor, user: User, now: datetime) -> dict[str, Any]:
-    rows = list(Membership.objects.filter(user=user).exclude(roles=[]).select_related("team").order_by("team__slug"))
+    rows = _memberships(user.pk)
     given = {row.team_id: frozenset().union(*(ROLES.get(role, frozenset()) for role in row.roles)) for row in rows}
 
     def may(permission: str, team: Team | None = None) -> bool:
@@ -128,7 +136,7 @@ def _for_person(actor: Actor, user: User, now: datetime) -> dict[str, Any]:
 
 def lamp(now: datetime) -> Lamp:
     """Whether a worker gave a sign of life lately."""
-    last = Worker.objects.order_by("-ticked_at").values_list("ticked_at", flat=True).first()
+    last = _last_tick.first()
     if last is None:
         return Lamp(alive=False, silent_for=None)
     silent = max(0, int((now - last).total_seconds()))

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Max, Min, Q
+from django.db.models import Count, Max, Min, Q, QuerySet
 
-from catalog.models import Change, Membership, User
+from catalog.models import Change, Membership, Service, User
 from catalog.permissions import Permission
 from common import clock
+from common.statements import Written
 from incidents import pins
 from incidents.models import Alert, Delivery, Incident, Postmortem, TimelineEntry
 from runbooks import watched
@@ -21,12 +22,14 @@ from runbooks.models import Run, StepRun
 from runbooks.watched import Watching
 from web.pages import words
 from web.pages.waiting import Ask, asks, waits_for_person
-from web.policy import PersonRequest, team_object_or_404
+from web.policy import PersonRequest, owned_or_404
 
 # Longer silences than this are drawn as a break in the timeline.
 GAP = timedelta(minutes=10)
 CHANGES_HOURS = 72
 ENTRIES = 400
+# How many of them the first tab shows under the Now card.
+LATEST = 30
 ALERTS = 50
 LABELS = 40
 
@@ -100,10 +103,48 @@ class AlertLine:
         return self.alert.status in Alert.GOING_ON
 
 
+# What a database takes as such a number.
+LARGEST = 2**31 - 1
+# The first page of a night asks these each time that something happens.
+_incident = Written(
+    lambda number: Incident.objects.select_related("team", "service", "commander", "service__default_owner").filter(
+        number=number
+    )
+)
+_runs = Written(
+    lambda incident: (
+        Run.objects.real()
+        .filter(incident=incident)
+        .select_related("runbook", "revision")
+        .defer("revision__text", "revision__parsed")
+        .order_by("-id")
+    )
+)
+_steps = Written(
+    lambda incident: (
+        StepRun.objects.filter(run__incident=incident, run__is_plan=False)
+        .defer("value", "result")
+        .order_by("position", "item")
+    )
+)
+_latest = Written(lambda incident: TimelineEntry.objects.filter(incident=incident).order_by("-at", "-seq")[:LATEST])
+_postmortem = Written(lambda incident: Postmortem.objects.filter(incident=incident).select_related("owner"))
+_changes = Written(lambda team, since, until: _changes_between(team, since, until))
+_changes_of = Written(lambda team, since, until, service: _changes_between(team, since, until, service))
+
+
+def _changes_between(team: Any, since: Any, until: Any, service: Any = None) -> QuerySet[Change]:
+    rows = Change.objects.filter(team=team, occurred_at__gte=since, occurred_at__lte=until).select_related("service")
+    if service is not None:
+        needs = Service.objects.filter(needed_by=service).values("pk")
+        rows = rows.filter(Q(service=service) | Q(service__isnull=True) | Q(service__in=needs))
+    return rows[:100]
+
+
 def find(request: PersonRequest, number: int, permission: Permission = Permission.SEE) -> Incident:
     """The incident of that number, of a team of this person."""
-    rows = Incident.objects.select_related("team", "service", "commander", "service__default_owner")
-    return team_object_or_404(rows, request.actor, permission=permission, number=number)
+    found = _incident.first(number) if number <= LARGEST else None
+    return owned_or_404(found, found.team if found else None, request.actor, permission)
 
 
 def rows_of_timeline(
@@ -118,12 +159,21 @@ def rows_of_timeline(
         starred = {seq for seq, is_key in said.items() if is_key}
         entries = entries.filter(Q(pinned=True) | Q(seq__in=starred)).exclude(seq__in=set(said) - starred)
     shown = list(entries if most is None else entries[:most])
+    return _rows(shown, said, tells_silence=not (kinds or only_key))
+
+
+def latest_of_timeline(incident: Incident) -> list[Row]:
+    """The newest of all of them."""
+    return _rows(_latest(incident.pk), pins.overruled(incident), tells_silence=True)
+
+
+def _rows(shown: list[TimelineEntry], said: dict[int, bool], *, tells_silence: bool) -> list[Row]:
     found: list[Row] = []
     for place, entry in enumerate(shown):
         older = shown[place + 1] if place + 1 < len(shown) else None
         newer_day = shown[place - 1].at.date() if place else None
         day = f"{entry.at:%A, %d %B %Y}" if newer_day != entry.at.date() else ""
-        silence = entry.at - older.at if older and not (kinds or only_key) else None
+        silence = entry.at - older.at if older and tells_silence else None
         gap = silence if silence is not None and silence > GAP else None
         found.append(Row(entry, pins.is_key(entry, said), day, gap))
     return found
@@ -131,11 +181,10 @@ def rows_of_timeline(
 
 def run_lines(incident: Incident) -> list[RunLine]:
     """The incident's runs, newest first, with counts of verdicts."""
-    runs = list(Run.objects.real().filter(incident=incident).select_related("runbook", "revision").order_by("-id"))
+    runs = _runs(incident.pk)
     by_key = {run.pk: run for run in runs}
     steps: dict[int, list[StepRun]] = {run.pk: [] for run in runs}
-    rows = StepRun.objects.filter(run__in=runs).defer("value", "result").order_by("position", "item")
-    for step in rows if runs else []:
+    for step in _steps(incident.pk) if runs else []:
         step.run = by_key[step.run_id]
         steps[step.run_id].append(step)
     under_way = watched.going_on([step for mine in steps.values() for step in mine])
@@ -203,13 +252,8 @@ def change_lines(incident: Incident) -> list[ChangeLine]:
     """
     onset = incident.onset_at or incident.started_at
     until = incident.resolved_at or clock.now()
-    rows = Change.objects.filter(
-        team=incident.team, occurred_at__gte=onset - timedelta(hours=CHANGES_HOURS), occurred_at__lte=until
-    )
-    if incident.service_id:
-        needs = incident.service.depends_on.values("pk") if incident.service else []
-        rows = rows.filter(Q(service=incident.service_id) | Q(service__isnull=True) | Q(service__in=needs))
-    found = list(rows.select_related("service")[:100])
+    span = incident.team_id, onset - timedelta(hours=CHANGES_HOURS), until
+    found = _changes(*span) if incident.service_id is None else _changes_of(*span, incident.service_id)
     roles = _roles(incident) if found else {}
     lines = [
         ChangeLine(row, onset - row.occurred_at, roles.get(row.author.strip().lower(), _stranger(row))) for row in found
@@ -247,7 +291,7 @@ def diagnosis_of(runs: list[RunLine]) -> dict[str, Any]:
 
 def postmortem_of(incident: Incident) -> Postmortem | None:
     """The incident's postmortem, once its clock has started."""
-    found = Postmortem.objects.filter(incident=incident).select_related("owner").first()
+    found = _postmortem.first(incident.pk)
     if found is not None:
         found.incident = incident
     return found

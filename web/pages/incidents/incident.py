@@ -17,16 +17,15 @@ from django.urls import reverse
 from catalog import presence
 from catalog.permissions import Permission
 from common.errors import NotFound
+from common.statements import Written
 from incidents import impact
-from incidents.models import Evidence, Incident
+from incidents.models import Evidence, Gate, Incident
 from incidents.timeline import KINDS
 from runbooks.models import Run, Runbook
 from web.pages.exhibits import exhibit
 from web.pages.incidents import finding, forms, handover, knowing, people, signals, similar
 from web.policy import PersonRequest, allow, visible
 
-# How many entries the first tab shows under the Now card.
-LATEST = 30
 KEY = "key"
 Context = dict[str, Any]
 
@@ -62,6 +61,9 @@ def head_context(page: Page) -> Context:
         "watching": presence.here("incident", str(page.incident.number), but=page.request.user),
         "act_now_url": reverse("act_now", args=[page.incident.number]) if page.incident.is_open else "",
     }
+
+
+_gates = Written(lambda incident: Gate.objects.filter(incident=incident))
 
 
 def now_context(page: Page) -> Context:
@@ -151,7 +153,7 @@ def after_context(page: Page) -> Context:
     """What is left to do before it may be closed, and what is to be learnt."""
     return {
         "incident": page.incident,
-        "gates": list(page.incident.gates.all()),
+        "gates": _gates(page.incident.pk),
         "postmortem": finding.postmortem_of(page.incident),
         "action_items": list(page.incident.action_items.select_related("owner")),
         "similar": similar.similar(page.incident),
@@ -164,8 +166,8 @@ def beside_context(page: Page) -> Context:
         "incident": page.incident,
         "run_lines": page.run_lines,
         "alert_counts": page.alert_counts,
-        "told": people.told(page.incident, most=5),
-        "gates": list(page.incident.gates.all()),
+        "told": people.told(page.incident, in_short=True),
+        "gates": _gates(page.incident.pk),
         "postmortem": finding.postmortem_of(page.incident),
         "similar": similar.similar(page.incident),
     }
@@ -179,8 +181,12 @@ def timeline_context(page: Page, *, latest: bool = False) -> Context:
     asked = page.request.GET.get("kind", "")
     chosen = asked if asked in KINDS or asked == KEY else ""
     kinds = {chosen} if chosen in KINDS else None
-    most = LATEST if latest else None if "all" in page.request.GET else finding.ENTRIES
-    rows = finding.rows_of_timeline(page.incident, kinds, only_key=chosen == KEY, most=most)
+    most = None if "all" in page.request.GET else finding.ENTRIES
+    rows = (
+        finding.latest_of_timeline(page.incident)
+        if latest
+        else finding.rows_of_timeline(page.incident, kinds, only_key=chosen == KEY, most=most)
+    )
     # The short one has no filters.
     all_kinds = page.incident.timeline.order_by().values_list("kind", flat=True).distinct()
     present = set() if latest else set(all_kinds)

@@ -14,7 +14,7 @@ from incidents.models import Evidence, Incident
 from incidents.postmortem_facts import SIGNALS
 from runbooks.diagnosis import CONFIDENCE
 from runbooks.models import StepRun
-from runbooks.reading import written
+from runbooks.reading import owner_of
 from runbooks.watched import Watching
 from web.pages import words
 from web.pages.incidents.finding import AlertCounts, RunLine
@@ -200,8 +200,8 @@ def _who(ask: Ask) -> str:
         return f"{_principals(names)}{quorum}"
     params = ask.step.params if isinstance(ask.step.params, dict) else {}
     names = [str(name) for name in params.get("asked", [])]
-    owner = written(ask.step.run.revision).get("owner", "")
-    return _principals(names or ([str(owner)] if owner else []))
+    owner = "" if names else owner_of(ask.step.run.revision)
+    return _principals(names or ([owner] if owner else []))
 
 
 def _principals(names: list[str]) -> str:

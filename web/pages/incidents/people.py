@@ -9,10 +9,13 @@ from datetime import datetime
 from django.db.models import QuerySet
 
 from catalog.models import Address, Service, Team, User
+from common.statements import Written
 from incidents import outbox
 from incidents.models import Incident, Message
 
 TOLD = 100
+# Beside the Now card.
+FEW = 5
 _PHONE = re.compile(r"\+?\d[\d ()/.-]{5,22}\d")
 
 
@@ -46,9 +49,13 @@ class Upstream:
     contacts: list[Contact]
 
 
-def told(incident: Incident, most: int = TOLD) -> list[Told]:
+_messages = Written(lambda incident: Message.objects.filter(incident=incident).order_by("-id")[:TOLD])
+_few_messages = Written(lambda incident: Message.objects.filter(incident=incident).order_by("-id")[:FEW])
+
+
+def told(incident: Incident, *, in_short: bool = False) -> list[Told]:
     """Who was told, the newest first."""
-    messages = list(incident.messages.order_by("-id")[:most])
+    messages = (_few_messages if in_short else _messages)(incident.pk)
     wanted = {message.address_id for message in messages if message.address_id}
     channels = dict(Address.objects.filter(pk__in=wanted).values_list("pk", "channel")) if wanted else {}
     sizes = outbox.sent_with([message for message in messages if message.state == "sent"])

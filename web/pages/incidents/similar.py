@@ -8,6 +8,7 @@ from datetime import timedelta
 from django.db.models import Q
 
 from catalog.models import Change
+from common.statements import Written
 from incidents.models import Evidence, Incident, TimelineEntry
 from runbooks.models import Run
 
@@ -27,13 +28,21 @@ class Similar:
     lasted: timedelta | None
 
 
+_alike = Written(
+    lambda team, but, service, kind: (
+        Incident.objects.filter(Q(service=service) | Q(incident_type=kind), team=team)
+        .exclude(pk=but)
+        .select_related("service")
+        .order_by("-number")[:LOOKED_AT]
+    )
+)
+
+
 def similar(incident: Incident) -> list[Similar]:
     """At most five, the most alike first: same cause, same service, same kind of change before it, same type."""
-    alike = Q(service=incident.service_id) if incident.service_id else Q(pk=None)
-    if incident.incident_type != "other":
-        alike |= Q(incident_type=incident.incident_type)
-    others = Incident.objects.filter(alike, team=incident.team_id).exclude(pk=incident.pk).order_by("-number")
-    looked_at = list(others.select_related("service")[:LOOKED_AT])
+    # No service has the number 0, and no incident the type "".
+    kind = incident.incident_type if incident.incident_type != "other" else ""
+    looked_at = _alike(incident.team_id, incident.pk, incident.service_id or 0, kind)
     if not looked_at:
         return []
     keys = [incident.pk, *(other.pk for other in looked_at)]

@@ -8,7 +8,7 @@ that are changed or added are written straight from their columns: no `save()`, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
@@ -19,14 +19,15 @@ from django.db.models.query import FlatValuesListIterable, ModelIterable, get_re
 from django.db.transaction import TransactionManagementError
 
 R = TypeVar("R")
-Value = int | str | datetime
+Value = int | str | date
 
 
 class Written(Generic[R]):
     """A query by the values that change from call to call; gives its rows, as iterating over the queryset would.
 
-    Values are whole numbers, texts and moments, each used in the query as it is, as often as wanted; there is no None,
-    and no other value may change what is asked. What of a row is not read (`only`, `defer`) is fetched when it is used.
+    Values are whole numbers, texts, days and moments, each used in the query as it is, as often as wanted; there is no
+    None, and no other value may change what is asked. What of a row is not read (`only`, `defer`) is fetched when it is
+    used.
     """
 
     def __init__(self, ask: Callable[..., QuerySet[Any, R]]) -> None:
@@ -45,6 +46,24 @@ class Written(Generic[R]):
         """The first of them, as the query orders them."""
         found = self(*values)
         return found[0] if found else None
+
+
+class HowMany:
+    """How many rows a query finds."""
+
+    def __init__(self, ask: Callable[..., QuerySet[Any, Any]]) -> None:
+        self._ask = ask
+        self._ways: dict[str, _Words] = {}
+
+    def __call__(self, *values: Value) -> int:
+        """The number for these values."""
+        words = self._ways.get(connection.vendor)
+        if words is None:
+            marks = _marks(values)
+            sql, params = self._ask(*marks).order_by().values("pk").query.get_compiler(connection=connection).as_sql()
+            count = f"SELECT COUNT(*) FROM ({sql}) AS found"  # noqa: S608  as Django wrote it
+            words = self._ways[connection.vendor] = _Words(count, params, marks)
+        return int(words.ask(values)[0][0])
 
 
 class Which:
@@ -149,12 +168,16 @@ def _marks(values: tuple[Value, ...]) -> list[Value]:
 def _mark(number: int, value: Value) -> Value:
     if isinstance(value, datetime):
         return datetime(9876, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
-    return f"\ue000 {number}" if isinstance(value, str) else 2_000_000_011 + number
+    if isinstance(value, date):
+        return date(9876, 1, 1) + timedelta(days=number)
+    return f"\ue000 {number}" if isinstance(value, str) else 32_011 + number
 
 
 def _sent(value: Value) -> Any:
     """As the database takes it: one of them knows no moments."""
-    return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
+    if isinstance(value, datetime):
+        return connection.ops.adapt_datetimefield_value(value)
+    return connection.ops.adapt_datefield_value(value) if isinstance(value, date) else value
 
 
 def update(model: type[Model], changes: Mapping[str, Any], **where: Any) -> int:

@@ -27,7 +27,7 @@ from catalog.models import Membership, Team, User
 from catalog.permissions import OF_ALL_TEAMS, ROLES
 from common import clock
 from common.markdown import to_html
-from common.statements import Written
+from common.statements import HowMany, Written
 from incidents import action_items
 from incidents.models import ActionItem
 from runbooks import killswitch
@@ -108,6 +108,14 @@ def page(request: HttpRequest) -> dict[str, Any]:
 _memberships = Written(
     lambda user: Membership.objects.filter(user=user).exclude(roles=[]).select_related("team").order_by("team__slug")
 )
+_waiting = HowMany(
+    lambda user: StepRun.objects.filter(
+        WAITING,
+        run__team__in=Membership.objects.filter(user=user).exclude(roles=[]).values("team"),
+        run__state__in=OPEN_RUN_STATES,
+    )
+)
+_overdue = HowMany(lambda user, day: ActionItem.objects.filter(action_items.due_before(day), owner=user))
 _last_tick = Written(lambda: Worker.objects.order_by("-ticked_at").values_list("ticked_at", flat=True)[:1])
 
 
@@ -122,13 +130,11 @@ def _for_person(actor: Actor, user: User, now: datetime) -> dict[str, Any]:
         sets = given.values() if team is None else [given.get(team.pk, frozenset())]
         return any(permission in held for held in sets)
 
-    waiting = StepRun.objects.filter(WAITING, run__team__in=given, run__state__in=OPEN_RUN_STATES).count()
-    overdue = ActionItem.objects.filter(action_items.due_before(now.date()), owner=user).count()
     return {
         "actor": actor,
         "teams": [row.team for row in rows],
         "may": may,
-        "counts": {"waiting": waiting, "overdue": overdue},
+        "counts": {"waiting": _waiting(user.pk), "overdue": _overdue(user.pk, now.date())},
         "lamp": lamp(now),
         "effects_stopped": killswitch.engaged(),
     }

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from catalog.models import Service, Team
 from common import clock, statements
-from common.statements import Which, Written
+from common.statements import HowMany, Which, Written
 from tests.factories import make_service, make_team
 
 pytestmark = pytest.mark.django_db
@@ -84,6 +84,16 @@ def test_columns_are_those_that_values_list_gives(team: Team) -> None:
     for moment in (now, now - timedelta(days=2), now - timedelta(days=9)):
         assert slugs(moment) == list(older(moment).values_list("slug", flat=True))
         assert pairs(moment) == list(older(moment).values_list("created_at", "rollback"))
+
+
+def test_how_many_are_as_many_as_count_says(team: Team) -> None:
+    now = clock.now()
+    for days, slug in ((1, "search"), (1, "chat"), (3, "voice")):
+        Service.objects.filter(pk=make_service(team, slug).pk).update(created_at=now - timedelta(days=days))
+    before = HowMany(lambda team, day: Service.objects.filter(team=team, created_at__date__lt=day))
+    for days, many in ((0, 3), (1, 1), (3, 0)):
+        assert before(team.pk, now.date() - timedelta(days=days)) == many
+    assert before(team.pk + 1, now.date()) == 0
 
 
 def test_which_of_several_find_anything_is_one_statement(team: Team) -> None:

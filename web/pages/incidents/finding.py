@@ -129,6 +129,20 @@ _steps = Written(
 )
 _latest = Written(lambda incident: TimelineEntry.objects.filter(incident=incident).order_by("-at", "-seq")[:LATEST])
 _postmortem = Written(lambda incident: Postmortem.objects.filter(incident=incident).select_related("owner"))
+_alerts = Written(
+    lambda incident: (
+        Alert.objects.filter(incident=incident)
+        .order_by()
+        .values("incident")
+        .annotate(
+            total=Count("pk"),
+            firing=Count("pk", filter=Q(status__in=Alert.GOING_ON)),
+            first=Min("first_seen_at"),
+            last=Max("last_seen_at"),
+        )
+        .values_list("total", "firing", "first", "last")
+    )
+)
 _changes = Written(lambda team, since, until: _changes_between(team, since, until))
 _changes_of = Written(lambda team, since, until, service: _changes_between(team, since, until, service))
 
@@ -218,13 +232,8 @@ def asks_of(lines: list[RunLine]) -> list[Ask]:
 
 def alert_counts(incident: Incident) -> AlertCounts:
     """How many, how many still fire, the first and the last notice."""
-    seen = incident.alerts.order_by().aggregate(
-        total=Count("pk"),
-        firing=Count("pk", filter=Q(status__in=Alert.GOING_ON)),
-        first=Min("first_seen_at"),
-        last=Max("last_seen_at"),
-    )
-    return AlertCounts(seen["total"], seen["firing"], seen["first"], seen["last"])
+    seen = _alerts.first(incident.pk)
+    return AlertCounts(*seen) if seen else AlertCounts(0, 0, None, None)
 
 
 def alert_lines(incident: Incident) -> list[AlertLine]:

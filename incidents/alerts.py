@@ -16,6 +16,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from catalog.models import Service
+from common import statements
 from incidents import grouping
 from incidents.episodes import CHANGING, Find, Turn, new_row, turn
 from incidents.models import Alert, Endpoint, Incident
@@ -151,7 +152,7 @@ def _write_back(folded: Sequence[Turn]) -> None:
         elif found.changes:
             changed.append(found.alert)
     for incident_id, ids in joined.items():
-        Alert.objects.filter(pk__in=ids).update(incident=incident_id)
+        statements.update(Alert, {"incident": incident_id}, pk=tuple(ids))
     _upsert(changed, _REPLACE, returning=False)
 
 

@@ -16,9 +16,10 @@ from typing import Any
 from django.db.models import Q
 
 from catalog.actors import ALERT
-from incidents import evidence, lifecycle, timeline
+from common.statements import HowMany
+from incidents import evidence, intake, lifecycle, timeline
 from incidents.episodes import SEVERITY_OF, Turn
-from incidents.models import Alert, Delivery, Endpoint, Evidence, Incident
+from incidents.models import Alert, Endpoint, Evidence, Incident
 
 # More open incidents than this, opened by one endpoint, are a flood: one incident collects the rest (endpoint
 # configuration `max_open_incidents`; the default is the design's, promises I13).
@@ -149,7 +150,7 @@ def _open(placed: Placed, endpoint: Endpoint, found: Turn) -> Incident:
         started_at=alert.starts_at if alert.starts_at <= alert.last_seen_at else None,
         group_key=key,
         unrouted=alert.service_id is None,
-        came_at=Delivery.objects.filter(pk=found.told_by or 0).values_list("received_at", flat=True).first(),
+        came_at=intake.came_at(found.told_by),
     )
     placed.incidents[incident.pk] = incident
     placed.opened.add(incident.pk)
@@ -192,10 +193,13 @@ def tell(endpoint: Endpoint, turns: list[Turn], placed: Placed, *, delivery_id: 
             _tell_one(endpoint, incident, mine, delivery_id=delivery_id)
 
 
+_alerts = HowMany(lambda incident: Alert.objects.filter(incident=incident))
+
+
 def _tell_one(endpoint: Endpoint, incident: Incident, mine: list[Turn], *, delivery_id: int | None) -> None:
     opened = [found for found in mine if found.opened]
     if opened:
-        total = Alert.objects.filter(incident=incident).count()
+        total = _alerts(incident.pk)
         mark = _passed(total - len(opened), total, 100)
         if total - len(opened) < DETAILED:
             _tell_fired(endpoint, incident, opened, delivery_id=delivery_id)

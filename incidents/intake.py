@@ -14,15 +14,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, IntegrityError, connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from catalog import permissions
 from catalog.actors import Actor
 from catalog.permissions import Permission
-from common import clock
+from common import clock, statements
 from common.errors import Conflict
 from common.faults import crashpoint
 from common.secrets import MASK, SECRET_HEADERS, decrypt, encrypt, redact, redact_json
+from common.statements import Written
 from incidents import bounds
 from incidents.bodies import read_json
 from incidents.endpoints import token_of
@@ -72,7 +73,7 @@ def accept(endpoint: Endpoint, *, body: bytes, headers: dict[str, str], content_
             earlier = _earlier(endpoint, event_id=event_id, sha256=sha256, now=now)
             if earlier is not None:
                 return earlier, True
-            row.save(force_insert=True)
+            statements.insert(row)
             crashpoint("W2")
     except IntegrityError:
         # Two senders' retries with one event id at the same moment: the unique index let the other one through.
@@ -137,6 +138,27 @@ def read_delivery(delivery: Delivery) -> Reading:
     )
 
 
+def _untried() -> QuerySet[Delivery]:
+    return Delivery.objects.filter(status="received", lease_until=None, attempts=0).order_by("id")
+
+
+_waits = Written(lambda: _untried().values_list("pk")[:1])
+_free = Written(lambda: _untried().select_for_update(skip_locked=True).values_list("id", "size")[:TOGETHER])
+_whole = Written(lambda pk: _with_endpoint().filter(pk=pk))
+
+
+def _with_endpoint() -> QuerySet[Delivery]:
+    return Delivery.objects.select_related("endpoint__team", "endpoint__service")
+
+
+def came_at(delivery_id: int | None) -> datetime | None:
+    """When a delivery came in; None for none, and for one whose time to be kept is over."""
+    return _came_at.first(delivery_id or 0)
+
+
+_came_at = Written(lambda pk: Delivery.objects.filter(pk=pk).values_list("received_at", flat=True))
+
+
 def claim(delivery_id: int) -> Delivery | None:
     """Take an unfinished delivery, counting the attempt; None when it is done, given up or in another's hands."""
     now = clock.now()
@@ -146,7 +168,7 @@ def claim(delivery_id: int) -> Delivery | None:
     taken = free.update(lease_until=now + LEASE, attempts=F("attempts") + 1)
     if not taken:
         return None
-    delivery = Delivery.objects.select_related("endpoint__team", "endpoint__service").get(pk=delivery_id)
+    delivery = _whole(delivery_id)[0]
     if delivery.attempts > ATTEMPTS:
         # Whoever took it before came to no end, not even to a failure: it kills its workers.
         reject(delivery, "internal")
@@ -162,22 +184,22 @@ def claim_waiting() -> list[Delivery]:
 
     What was tried before goes alone, by `claim`: it must not take others down with it.
     """
-    waiting = Delivery.objects.filter(status="received", lease_until=None, attempts=0).order_by("id")
-    if not waiting.exists():
+    if _waits.first() is None:
         return []
     now = clock.now()
     ids: list[int] = []
     total = 0
     with transaction.atomic():
-        for pk, size in waiting.select_for_update(skip_locked=True).values_list("id", "size")[:TOGETHER]:
+        for pk, size in _free():
             total += size
             if ids and total > TOGETHER_BYTES:
                 break
             ids.append(pk)
         lease = LEASE + timedelta(seconds=total // _BYTES_A_SECOND)
-        waiting.filter(pk__in=ids).update(lease_until=now + lease, attempts=1)
-    taken = Delivery.objects.select_related("endpoint__team", "endpoint__service").filter(pk__in=ids)
-    return list(taken.order_by("id"))
+        if ids:
+            statements.update(Delivery, {"lease_until": now + lease, "attempts": 1}, pk=tuple(ids))
+    # Usually it is one.
+    return _whole(ids[0]) if len(ids) == 1 else list(_with_endpoint().filter(pk__in=ids).order_by("id"))
 
 
 def put_back(delivery: Delivery) -> None:
@@ -226,7 +248,8 @@ def _end(
     delivery.notes = [redact(_plain(note))[:500] for note in notes]
     delivery.reason = redact(_plain(reason))[:500]
     delivery.processed_at, delivery.lease_until = clock.now(), None
-    delivery.save(update_fields=["status", "kind", "alerts", "notes", "reason", "processed_at", "lease_until"])
+    names = ("status", "kind", "alerts", "notes", "reason", "processed_at", "lease_until")
+    statements.update(Delivery, {name: getattr(delivery, name) for name in names}, pk=delivery.pk)
 
 
 def replay(delivery: Delivery, *, actor: Actor) -> Delivery:

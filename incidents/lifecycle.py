@@ -8,14 +8,14 @@ from typing import NoReturn
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Max
 
 from catalog import permissions
 from catalog.actors import ALERT, ENGINE, Actor
 from catalog.models import Service, Team
 from catalog.permissions import Permission
-from common import clock
+from common import clock, statements
 from common.errors import Conflict, Forbidden, Invalid
+from common.statements import Written
 from incidents import notices, postmortems, timeline
 from incidents.locking import locked
 from incidents.models import Alert, Gate, Incident, Postmortem, TimelineEntry
@@ -68,7 +68,7 @@ def declare(
         now = clock.now()
         if started_at is not None and started_at > now:
             raise Invalid("An incident cannot start in the future.", fields={"started_at": "now or earlier"})
-        number = (Incident.objects.aggregate(last=Max("number"))["last"] or 0) + 1
+        number = (_last_number.first() or 0) + 1
         incident = Incident(
             number=number,
             team=team,
@@ -84,7 +84,7 @@ def declare(
             started_at=started_at or now,
             detected_at=now,
         )
-        incident.save(force_insert=True)
+        statements.insert(incident)
         timeline.record(
             incident, kind="state", actor=actor, text=_opened_text(incident, actor), data={"to": "open"}, pinned=True
         )
@@ -379,9 +379,14 @@ def _stop_clock(row: Incident, now: datetime) -> None:
     postmortems.stop_clock(row)
 
 
+_last_number = Written(lambda: Incident.objects.order_by("-number").values_list("number", flat=True)[:1])
+_open_of_key = Written(
+    lambda team, key: Incident.objects.filter(team_id=team, group_key=key).exclude(state__in=["resolved", "closed"])
+)
+
+
 def _open_with_key(team_id: int, group_key: str, *, but: int | None = None) -> Incident | None:
-    held = Incident.objects.filter(team_id=team_id, group_key=group_key).exclude(state__in=["resolved", "closed"])
-    return next((row for row in held if row.pk != but), None)
+    return next((row for row in _open_of_key(team_id, group_key) if row.pk != but), None)
 
 
 def _group_key(team: Team, service: Service | None, given: str | None, *, is_drill: bool, number: int) -> str:

@@ -9,17 +9,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
 from catalog import permissions
 from catalog.actors import ENGINE, Actor
 from catalog.models import Address, Membership, Team, User
 from catalog.permissions import Permission
-from common import clock
+from common import clock, statements
 from common.background import enqueue
 from common.errors import Conflict, NotFound
 from common.secrets import redact
+from common.statements import Written
 from incidents import digests, tasks, texts, timeline
 from incidents.models import Evidence, Incident, Message
 from incidents.outbox import GIVE_UP_AFTER, deliver, due
@@ -191,23 +192,30 @@ def _left(left: timedelta) -> str:
     return f" · {texts.span(left)} left"
 
 
+def _failed(incident: int, provider: str) -> QuerySet[Evidence]:
+    rows = Evidence.objects.filter(incident_id=incident, kind="check", verdict="fail", provider=provider)
+    return rows.order_by("number")
+
+
+_compared = Written(lambda incident: _failed(incident, "metric.compare")[:20])
+
+
 def measured(incident: Incident) -> str:
     """What users feel, as short as it gets: `accuracy .91→.78 (de)`; empty before a check has found it."""
-    failed = Evidence.objects.filter(incident_id=incident.pk, kind="check", verdict="fail").order_by("number")
     wanted = SIGNALS.get(incident.incident_type)
-    felt = [row for row in failed.filter(provider="metric.compare")[:20] if row.params.get("signal")]
+    felt = [row for row in _compared(incident.pk) if row.params.get("signal")]
     for row in sorted(felt, key=lambda row: row.params["signal"] != wanted):
         before, now = row.result.get("before"), row.result.get("now")
         if isinstance(before, int | float) and isinstance(now, int | float):
             unit = "" if row.unit in ("", "ratio", "share") else f" {row.unit}"
             name = str(row.params["signal"]).replace("_", " ")
-            return f"{name} {texts.short(before)}→{texts.short(now)}{unit}{_where(failed)}"
+            return f"{name} {texts.short(before)}→{texts.short(now)}{unit}{_where(incident)}"
     return ""
 
 
-def _where(failed: QuerySet[Evidence]) -> str:
+def _where(incident: Incident) -> str:
     """The part of the traffic that is worst off, if versions were compared by part: ` (de)`."""
-    compared = failed.filter(provider="eval.compare").last()
+    compared = _failed(incident.pk, "eval.compare").last()
     worst = (compared.result.get("regressed") or [""])[0] if compared else ""
     return f" ({str(worst).rpartition('=')[2]})" if worst else ""
 
@@ -230,15 +238,20 @@ def link_of(path: str) -> str:
     return f"{settings.BASE_URL}{path}" if path.startswith("/") else path
 
 
+_of_team = Written(lambda team: Address.objects.filter(team=team).order_by("pk"))
+_by_key = Written(lambda key: Message.objects.filter(key=key))
+
+
 def _addresses(team: Team | None, users: Iterable[User]) -> list[tuple[Address, str]]:
     """Every address once, with what the timeline calls it: a label, never the address."""
     found: dict[int, tuple[Address, str]] = {}
     people = {user.pk: user for user in users if user.is_active}
-    for address in Address.objects.filter(user__in=list(people)).select_related("user").order_by("pk"):
+    personal = Address.objects.filter(user__in=list(people)).select_related("user").order_by("pk")
+    for address in personal if people else []:
         assert address.user is not None
         found[address.pk] = (address, f"{address.user.label} ({address.label})"[:160])
     if team is not None:
-        for address in Address.objects.filter(team=team).order_by("pk"):
+        for address in _of_team(team.pk):
             found.setdefault(address.pk, (address, f"team {team.slug} ({address.label})"[:160]))
     return list(found.values())
 
@@ -268,24 +281,32 @@ class _Words:
 
     def keep(self, whole: str, recipient: str, address: Address | None) -> tuple[Message, bool]:
         """The same, by its whole key."""
+        there = _by_key.first(whole)
+        if there is not None:
+            return there, False
         now = clock.now()
-        return Message.objects.get_or_create(
+        row = Message(
             key=whole,
-            defaults={
-                "team": self.team,
-                "incident": self.incident,
-                "kind": self.kind,
-                "address_id": address.pk if address else None,
-                "recipient": recipient,
-                "subject": self.subject,
-                "body": self.body,
-                "link": self.link[:500],
-                "state": "pending" if address else "failed",
-                "error": "" if address else "There is no address to tell.",
-                "due_at": now,
-                "created_at": min(self.since or now, now),
-            },
+            team=self.team,
+            incident=self.incident,
+            kind=self.kind,
+            address_id=address.pk if address else None,
+            recipient=recipient,
+            subject=self.subject,
+            body=self.body,
+            link=self.link[:500],
+            state="pending" if address else "failed",
+            error="" if address else "There is no address to tell.",
+            due_at=now,
+            created_at=min(self.since or now, now),
         )
+        try:
+            with transaction.atomic():
+                statements.insert(row)
+        except IntegrityError:
+            # Another was quicker.
+            return _by_key(whole)[0], False
+        return row, True
 
 
 def _tell_timeline(

@@ -132,8 +132,10 @@ def _lock_incident(incident: Incident, runbook: Runbook, key: str) -> Incident:
 
     In one order: two starts must not deadlock.
     """
+    if not key:
+        return transitions.lock_incident(incident.pk)
     busy = Run.objects.filter(runbook=runbook, concurrency_key=key, state__in=OPEN_RUN_STATES).exclude(incident=None)
-    wanted = {incident.pk, *(busy.order_by("pk").values_list("incident_id", flat=True)[:2] if key else ())}
+    wanted = {incident.pk, *busy.order_by("pk").values_list("incident_id", flat=True)[:2]}
     rows = {row.pk: row for row in Incident.objects.select_for_update().filter(pk__in=wanted).order_by("pk")}
     return rows[incident.pk]
 

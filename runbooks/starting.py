@@ -9,6 +9,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from catalog.models import Service, Team
+from common import statements
 from common.errors import Invalid
 from common.expressions import ExpressionError
 from common.expressions import render as render_text
@@ -86,7 +87,7 @@ def take_key(run: Run, *, now: datetime) -> bool:
             return False
     try:
         with transaction.atomic():
-            run.save(force_insert=True)
+            statements.insert(run)
     except IntegrityError:
         return False
     return True

@@ -24,6 +24,23 @@ OUTCOMES = {
 }
 
 
+_changed = statements.Written(
+    lambda run: (
+        Effect.objects.filter(step_run__run=run, state="confirmed")
+        .exclude(effect_class__in=HARMLESS)
+        .select_related("step_run")
+        .order_by("ended_at", "pk")
+    )
+)
+_findings = statements.Written(
+    lambda run: (
+        StepRun.objects.filter(run=run, verdict="fail")
+        .order_by("position", "item")
+        .values_list("summary", flat=True)[:5]
+    )
+)
+
+
 def begin(run: Run, *, reason: str, now: datetime, actor: Actor = ENGINE, ends: str = "finished") -> None:
     """R4: from now on nothing new is started; open steps are asked to end. `ends` is the state it will end in."""
     # One that is queued never held its key, so it ends without passing through a state that does.
@@ -107,8 +124,7 @@ def _conclude(run: Run, outcome: str, *, now: datetime) -> None:
         book = reading.spec_of(run)
     except reading.Unreadable:
         return
-    confirmed = Effect.objects.filter(step_run__run=run, state="confirmed").select_related("step_run")
-    changed = list(confirmed.exclude(effect_class__in=HARMLESS).order_by("ended_at", "pk"))
+    changed = _changed(run.pk)
     if not changed:
         return
     last = run.steps.aggregate(last=Max("position"))["last"] or 0
@@ -181,7 +197,7 @@ def _tell_team(run: Run, told: str, because: str) -> None:
             incident=run.incident,
             runbook=run.runbook.title,
             outcome=told + because,
-            findings=list(run.steps.filter(verdict="fail").values_list("summary", flat=True)[:5]),
+            findings=_findings(run.pk),
         ),
         link=f"/runs/{run.uuid}",
         incident=run.incident,

@@ -32,6 +32,11 @@ def lock_run_of(step_run_id: int) -> Run:
     return _lock(_whole, *_run_of(step_run_id)[0])
 
 
+def lock_incident(incident_id: int) -> Incident:
+    """That incident alone, locked and read after it."""
+    return _incident(incident_id)[0]
+
+
 def step_of(step_run_id: int) -> StepRun:
     """The step's row as it is now."""
     return _step(step_run_id)[0]
@@ -63,7 +68,7 @@ def _like(before: Run, run: Run) -> Run:
 
 
 def _lock(asked: statements.Written[Run], run_id: int, incident_id: int | None) -> Run:
-    incident = _incident(incident_id)[0] if incident_id is not None else None
+    incident = lock_incident(incident_id) if incident_id is not None else None
     run = asked(run_id)[0]
     # As it was read under its lock, so that whoever writes to it need not read it again.
     run.incident = incident

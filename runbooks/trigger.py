@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.models import Q
 
 from catalog.actors import ALERT
 from catalog.models import Team
-from common import background, clock
+from common import background, clock, statements
 from common.errors import DomainError, Invalid
 from common.expressions import Expression, ExpressionError
+from common.statements import Written
 from incidents import alerts, changes, intake, timeline
 from incidents.alerts import Touched
 from incidents.models import Alert, Delivery, Endpoint, Incident
@@ -177,12 +178,18 @@ def start_matching(team: Team, touched: list[Touched], *, now: datetime) -> None
         _tell_fault(runbook, incident, fault)
 
 
+_started_by_alerts = Written(
+    lambda team: (
+        Runbook.objects.started_by_alerts_of(team).select_related("current").defer("current__text", "current__parsed")
+    )
+)
+
+
 def _books(team: Team) -> tuple[list[tuple[Runbook, Book]], list[Runbook]]:
     """What a team's alerts may start; and what cannot be read: a row damaged by hand must not hold up the others."""
-    rows = Runbook.objects.started_by_alerts_of(team).select_related("current")
     found: list[tuple[Runbook, Book]] = []
     damaged: list[Runbook] = []
-    for row in rows.defer("current__text", "current__parsed"):
+    for row in _started_by_alerts(team.pk):
         assert row.current is not None
         try:
             book = reading.book_of(row.current)
@@ -230,7 +237,7 @@ def matches(expression: Expression, alert: dict[str, object]) -> bool:
 @transaction.atomic
 def _trigger(match: Match, *, now: datetime) -> None:
     first, *others = match.alerts
-    event, created = TriggerEvent.objects.get_or_create(**_seen(match, first), defaults={"decision": "", "at": now})
+    event, created = _event(match, first, now)
     if created and not _is_late(match, first, event, now):
         _start(match, first, event)
     decision = "joined" if event.run_id else event.decision
@@ -243,6 +250,29 @@ def _trigger(match: Match, *, now: datetime) -> None:
     )
 
 
+_known = Written(
+    lambda runbook, alert, episode, status: TriggerEvent.objects.filter(
+        runbook=runbook, alert_id=alert, episode=episode, status=status
+    ).select_related("runbook")
+)
+
+
+def _event(match: Match, alert: Alert, now: datetime) -> tuple[TriggerEvent, bool]:
+    """The event of this alert and runbook, and whether it is new."""
+    unique = match.runbook.pk, alert.pk, alert.episode, alert.status
+    there = _known.first(*unique)
+    if there is not None:
+        return there, False
+    event = TriggerEvent(**_seen(match, alert), decision="", at=now)
+    try:
+        with transaction.atomic():
+            statements.insert(event)
+    except IntegrityError:
+        # Another worker was quicker.
+        return _known(*unique)[0], False
+    return event, True
+
+
 def _seen(match: Match, alert: Alert) -> dict[str, Any]:
     """What is unique of an event."""
     return {"alert_id": alert.pk, "episode": alert.episode, "status": alert.status, "runbook": match.runbook}
@@ -250,7 +280,7 @@ def _seen(match: Match, alert: Alert) -> dict[str, Any]:
 
 def _is_late(match: Match, alert: Alert, event: TriggerEvent, now: datetime) -> bool:
     """Whether the news waited so long to be read that starting on it is for a person to say; told once (F28)."""
-    came = Delivery.objects.filter(pk=alert.last_delivery_id or 0).values_list("received_at", flat=True).first()
+    came = intake.came_at(alert.last_delivery_id)
     if came is None or now - came <= FRESH:
         return False
     event.decision, event.reason = "refused", "It was read long after it came."
@@ -280,7 +310,8 @@ def _start(match: Match, alert: Alert, event: TriggerEvent) -> None:
     else:
         event.decision = started.decision
         event.run_id = started.run.pk if started.run else None
-    event.save(update_fields=["decision", "reason", "run_id"])
+    outcome = {"decision": event.decision, "reason": event.reason, "run_id": event.run_id}
+    statements.update(TriggerEvent, outcome, pk=event.pk)
     incident.refresh_from_db()
 
 

@@ -199,7 +199,7 @@ def _past_deadline(now: Any, *_: Any) -> QuerySet[Run]:
 def _lasting(_now: Any, _hinted: Any, _patience: Any, started_before: Any) -> QuerySet[StepRun]:
     """Steps of an ending that wait or are tried again for longer than an ending may last."""
     waiting = StepRun.objects.filter(phase__in=ENDINGS, state__in=["ready", "sleeping", "blocked"])
-    rows = waiting.filter(run__in=_open_runs().filter(state="stopping"), started_at__lte=started_before)
+    rows = waiting.filter(run__in=Run.objects.filter(state="stopping"), started_at__lte=started_before)
     return rows.order_by("started_at", "pk")
 
 
@@ -208,7 +208,7 @@ def _first_in_line(*_: Any) -> QuerySet[Run]:
     holders = Run.objects.filter(
         runbook=OuterRef("runbook"), concurrency_key=OuterRef("concurrency_key"), state__in=KEY_HOLDING_STATES
     )
-    return _open_runs().filter(~Exists(holders), state="queued").order_by("deadline_at", "pk")
+    return Run.objects.filter(~Exists(holders), state="queued").order_by("deadline_at", "pk")
 
 
 def _left_alone(_now: Any, _hinted: Any, ready_before: Any, *_: Any) -> QuerySet[StepRun]:

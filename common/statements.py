@@ -13,7 +13,8 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Field, Model, QuerySet
 from django.db.models.query import FlatValuesListIterable, ModelIterable, get_related_populators
 from django.db.transaction import TransactionManagementError
@@ -93,7 +94,7 @@ class _Words:
 
     def __init__(self, sql: str, params: Iterable[Any], marks: list[Value]) -> None:
         self.sql = sql
-        sent = [_sent(mark) for mark in marks]
+        sent = [_sent(mark, _here()) for mark in marks]
         # The number of a value, or what is always the same.
         self.given = [(sent.index(one), None) if one in sent else (None, one) for one in params]
         missed = set(range(len(marks))) - {number for number, _ in self.given}
@@ -101,8 +102,9 @@ class _Words:
             raise ValueError(f"values {sorted(missed)} are not used as they are given: {self.sql}")
 
     def ask(self, values: tuple[Value, ...]) -> list[tuple[Any, ...]]:
-        sent = [_sent(value) for value in values]
-        with connection.cursor() as cursor:
+        here = _here()
+        sent = [_sent(value, here) for value in values]
+        with here.cursor() as cursor:
             cursor.execute(self.sql, [one if number is None else sent[number] for number, one in self.given])
             return cast("list[tuple[Any, ...]]", cursor.fetchall())
 
@@ -121,7 +123,8 @@ class _Way:
         # Set by `as_sql`.
         shape, select = compiler.klass_info, compiler.select
         assert select is not None
-        self.converters = list(compiler.get_converters([column[0] for column in select]).items())
+        found = compiler.get_converters([column[0] for column in select])
+        self.converters = [(place, one, column) for place, (each, column) in found.items() for one in each]
         self.made: Callable[[list[Any]], Any]
         # Whether `values_list` was asked, and how.
         kind = asked._iterable_class  # noqa: SLF001
@@ -131,14 +134,14 @@ class _Way:
             self.made = itemgetter(0) if kind is FlatValuesListIterable else tuple
 
     def rows(self, values: tuple[Value, ...]) -> list[Any]:
-        if self.locks and not connection.in_atomic_block:
+        here = _here()
+        if self.locks and not here.in_atomic_block:
             raise TransactionManagementError("A query that locks is asked inside a transaction.")
-        return [self.made(self._converted(list(row))) for row in self.words.ask(values)]
+        return [self.made(self._converted(list(row), here)) for row in self.words.ask(values)]
 
-    def _converted(self, row: list[Any]) -> list[Any]:
-        for place, (converters, expression) in self.converters:
-            for convert in converters:
-                row[place] = convert(row[place], expression, connection)
+    def _converted(self, row: list[Any], here: BaseDatabaseWrapper) -> list[Any]:
+        for place, convert, column in self.converters:
+            row[place] = convert(row[place], column, here)
         return row
 
 
@@ -173,19 +176,23 @@ def _mark(number: int, value: Value) -> Value:
     return f"\ue000 {number}" if isinstance(value, str) else 32_011 + number
 
 
-def _sent(value: Value) -> Any:
+def _sent(value: Value, here: BaseDatabaseWrapper) -> Any:
     """As the database takes it: one of them knows no moments."""
     if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
-    return connection.ops.adapt_datefield_value(value) if isinstance(value, date) else value
+        return here.ops.adapt_datetimefield_value(value)
+    return here.ops.adapt_datefield_value(value) if isinstance(value, date) else value
+
+
+def _here() -> BaseDatabaseWrapper:
+    """This thread's connection itself: what stands for it looks it up at each use, a hundred times in a statement."""
+    return connections[DEFAULT_DB_ALIAS]
 
 
 def update(model: type[Model], changes: Mapping[str, Any], **where: Any) -> int:
     """Change the rows whose columns have these values (a tuple: one of them); how many. Names are the fields'."""
+    here = _here()
     columns = [_column(model, name) for name in changes]
-    values = [
-        field.get_db_prep_save(value, connection) for (_, field), value in zip(columns, changes.values(), strict=True)
-    ]
+    values = [field.get_db_prep_save(value, here) for (_, field), value in zip(columns, changes.values(), strict=True)]
     return _update(model, [f"{column} = %s" for column, _ in columns], values, where)
 
 
@@ -196,26 +203,28 @@ def increment(model: type[Model], *names: str, **where: Any) -> int:
 
 
 def _update(model: type[Model], sets: list[str], values: list[Any], where: Mapping[str, Any]) -> int:
+    here = _here()
     tests = []
     for name, value in where.items():
         column, field = _column(model, name)
         wanted = value if isinstance(value, tuple) else (value,)
         tests.append(f"{column} IN ({', '.join(['%s'] * len(wanted))})")
-        values += [field.get_db_prep_value(one, connection) for one in wanted]
+        values += [field.get_db_prep_value(one, here) for one in wanted]
     sql = f'UPDATE "{model._meta.db_table}" SET {", ".join(sets)} WHERE {" AND ".join(tests)}'  # noqa: S608  our own names
-    with connection.cursor() as cursor:
+    with here.cursor() as cursor:
         cursor.execute(sql, values)
         return int(cursor.rowcount)
 
 
 def insert(row: Model) -> None:
     """Add a row that is new; it gets its number. Defaults are those that making the object gave it."""
-    sql, fields = _insertion(type(row), connection.vendor)
-    values = [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields]
-    with connection.cursor() as cursor:
+    here = _here()
+    sql, fields = _insertion(type(row), here.vendor)
+    values = [field.get_db_prep_save(field.pre_save(row, add=True), here) for field in fields]
+    with here.cursor() as cursor:
         cursor.execute(sql, values)
-        row.pk = cursor.fetchone()[0] if connection.vendor == "postgresql" else cursor.lastrowid
-    row._state.adding, row._state.db = False, connection.alias  # noqa: SLF001  what `save` does
+        row.pk = cursor.fetchone()[0] if here.vendor == "postgresql" else cursor.lastrowid
+    row._state.adding, row._state.db = False, here.alias  # noqa: SLF001  what `save` does
 
 
 @lru_cache(maxsize=200)

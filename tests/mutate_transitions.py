@@ -13,7 +13,7 @@ import inspect
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -32,18 +32,26 @@ def take_out(name: str) -> None:
     from django.db import transaction
     from django.db.models import QuerySet
 
+    from common import statements
     from runbooks import transitions
     from runbooks.models import StepRun
 
     # A savepoint before each UPDATE of a step's state in the open transaction: where the event may go back to.
     before: list[str] = []
     rounds: Counter[int] = Counter()
-    update, event = QuerySet.update, transitions.event
+    update, written, event = QuerySet.update, statements.update, transitions.event
+
+    def keep_place(model: Any, changes: Mapping[str, Any]) -> None:
+        if model is StepRun and "state" in changes and transaction.get_connection().in_atomic_block:
+            before.append(transaction.savepoint())
 
     def with_savepoint(self: QuerySet[Any], **changes: Any) -> int:
-        if self.model is StepRun and "state" in changes and transaction.get_connection().in_atomic_block:
-            before.append(transaction.savepoint())
+        keep_place(self.model, changes)
         return update(self, **changes)
+
+    def written_with_savepoint(model: Any, changes: Mapping[str, Any], **where: Any) -> int:
+        keep_place(model, changes)
+        return written(model, changes, **where)
 
     def without(run: Any, transition: str, **more: Any) -> None:
         if transition == name and more.get("step") is not None and before:
@@ -56,6 +64,7 @@ def take_out(name: str) -> None:
             event(run, transition, **more)
 
     setattr(QuerySet, "update", with_savepoint)
+    setattr(statements, "update", written_with_savepoint)
     setattr(transitions, "event", without)
 
 

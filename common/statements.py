@@ -1,4 +1,4 @@
-"""Statements that are written once and filled in each time, for what happens at every step.
+"""Statements that are written once and filled in each time, for what happens at every step, alert and look.
 
 Django takes longer to write most of the engine's statements than a database to answer them (docs/decisions/0020). A
 query that is asked again and again with other values is given as a function; Django writes it at the first call. Rows
@@ -13,12 +13,13 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Field, Model, QuerySet
 from django.db.models.query import FlatValuesListIterable, ModelIterable, get_related_populators
 from django.db.transaction import TransactionManagementError
 
+M = TypeVar("M", bound=Model)
 R = TypeVar("R")
 Value = int | str | date
 
@@ -225,6 +226,25 @@ def insert(row: Model) -> None:
         cursor.execute(sql, values)
         row.pk = cursor.fetchone()[0] if here.vendor == "postgresql" else cursor.lastrowid
     row._state.adding, row._state.db = False, here.alias  # noqa: SLF001  what `save` does
+
+
+def insert_once(row: M, there: Callable[[], M | None]) -> tuple[M, bool]:
+    """Add a row unless `there` finds its like, also one that another adds meanwhile; which is there, and if it is new.
+
+    As `get_or_create`. Raises IntegrityError where something else about the row is refused.
+    """
+    found = there()
+    if found is not None:
+        return found, False
+    try:
+        with transaction.atomic():
+            insert(row)
+    except IntegrityError:
+        found = there()
+        if found is None:
+            raise
+        return found, False
+    return row, True
 
 
 @lru_cache(maxsize=200)

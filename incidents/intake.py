@@ -138,6 +138,10 @@ def read_delivery(delivery: Delivery) -> Reading:
     )
 
 
+def _with_endpoint() -> QuerySet[Delivery]:
+    return Delivery.objects.select_related("endpoint__team", "endpoint__service")
+
+
 def _untried() -> QuerySet[Delivery]:
     return Delivery.objects.filter(status="received", lease_until=None, attempts=0).order_by("id")
 
@@ -145,18 +149,12 @@ def _untried() -> QuerySet[Delivery]:
 _waits = Written(lambda: _untried().values_list("pk")[:1])
 _free = Written(lambda: _untried().select_for_update(skip_locked=True).values_list("id", "size")[:TOGETHER])
 _whole = Written(lambda pk: _with_endpoint().filter(pk=pk))
-
-
-def _with_endpoint() -> QuerySet[Delivery]:
-    return Delivery.objects.select_related("endpoint__team", "endpoint__service")
+_came_at = Written(lambda pk: Delivery.objects.filter(pk=pk).values_list("received_at", flat=True))
 
 
 def came_at(delivery_id: int | None) -> datetime | None:
     """When a delivery came in; None for none, and for one whose time to be kept is over."""
     return _came_at.first(delivery_id or 0)
-
-
-_came_at = Written(lambda pk: Delivery.objects.filter(pk=pk).values_list("received_at", flat=True))
 
 
 def claim(delivery_id: int) -> Delivery | None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from catalog import permissions
@@ -281,9 +281,6 @@ class _Words:
 
     def keep(self, whole: str, recipient: str, address: Address | None) -> tuple[Message, bool]:
         """The same, by its whole key."""
-        there = _by_key.first(whole)
-        if there is not None:
-            return there, False
         now = clock.now()
         row = Message(
             key=whole,
@@ -300,13 +297,7 @@ class _Words:
             due_at=now,
             created_at=min(self.since or now, now),
         )
-        try:
-            with transaction.atomic():
-                statements.insert(row)
-        except IntegrityError:
-            # Another was quicker.
-            return _by_key(whole)[0], False
-        return row, True
+        return statements.insert_once(row, lambda: _by_key.first(whole))
 
 
 def _tell_timeline(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
 
 from catalog.actors import ALERT
@@ -260,17 +260,8 @@ _known = Written(
 def _event(match: Match, alert: Alert, now: datetime) -> tuple[TriggerEvent, bool]:
     """The event of this alert and runbook, and whether it is new."""
     unique = match.runbook.pk, alert.pk, alert.episode, alert.status
-    there = _known.first(*unique)
-    if there is not None:
-        return there, False
     event = TriggerEvent(**_seen(match, alert), decision="", at=now)
-    try:
-        with transaction.atomic():
-            statements.insert(event)
-    except IntegrityError:
-        # Another worker was quicker.
-        return _known(*unique)[0], False
-    return event, True
+    return statements.insert_once(event, lambda: _known.first(*unique))
 
 
 def _seen(match: Match, alert: Alert) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Model, QuerySet
 from django.db.transaction import TransactionManagementError
 from django.forms.models import model_to_dict
@@ -84,6 +84,16 @@ def test_columns_are_those_that_values_list_gives(team: Team) -> None:
     for moment in (now, now - timedelta(days=2), now - timedelta(days=9)):
         assert slugs(moment) == list(older(moment).values_list("slug", flat=True))
         assert pairs(moment) == list(older(moment).values_list("created_at", "rollback"))
+
+
+def test_a_row_is_added_once_and_another_fault_is_told(team: Team) -> None:
+    found: list[Team | None] = [None, team]
+    same = Team(slug=team.slug, name="again", created_at=clock.now())
+    assert statements.insert_once(same, lambda: found.pop(0)) == (team, False), "another was quicker"
+    with pytest.raises(IntegrityError):
+        statements.insert_once(same, lambda: None)
+    other = Team(slug="other", name="other", created_at=clock.now())
+    assert statements.insert_once(other, Team.objects.filter(slug="other").first) == (other, True)
 
 
 def test_how_many_are_as_many_as_count_says(team: Team) -> None:

@@ -63,9 +63,6 @@ def head_context(page: Page) -> Context:
     }
 
 
-_gates = Written(lambda incident: Gate.objects.filter(incident=incident))
-
-
 def now_context(page: Page) -> Context:
     """The Now card."""
     runs = page.run_lines
@@ -147,6 +144,9 @@ def people_context(page: Page) -> Context:
         "handover": card,
         "handover_text": card.text(page.incident),
     }
+
+
+_gates = Written(lambda incident: Gate.objects.filter(incident=incident))
 
 
 def after_context(page: Page) -> Context:

@@ -271,7 +271,7 @@ def link_for(user: User, *, actor: Actor) -> str:
     teams: whoever could make a link for every approver could approve everything alone.
     """
     if not permissions.can(actor, Permission.ORG_ADMIN):
-        rows = Membership.objects.filter(user=user).exclude(roles=[]).select_related("team")
+        rows = permissions.seeing(user).select_related("team")
         teams = [row.team for row in rows]
         mine = [team for team in teams if permissions.can(actor, Permission.MEMBERS, team)]
         if not mine:

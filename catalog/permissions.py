@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from django.db.models import QuerySet
+
 from catalog.actors import Actor
 from catalog.models import Membership, Team, User
 from common.errors import Forbidden, NotFound
@@ -90,9 +92,14 @@ NEVER_BY_TOKEN = frozenset({_P.APPROVE, _P.BREAK_GLASS, _P.MEMBERS, _P.PUBLISH_R
 OF_ALL_TEAMS = frozenset({_P.STOP_EFFECTS, _P.ALLOW_EFFECTS})
 
 
+def seeing(user: int | User) -> QuerySet[Membership]:
+    """A person's memberships in the teams in which they may see anything."""
+    return Membership.objects.filter(user=user).exclude(roles=[])
+
+
 # Asked for every page and every step that asks people.
 _membership = Written(lambda user, team: Membership.objects.filter(user=user, team=team).order_by())
-_teams = Written(lambda user: Membership.objects.filter(user=user).exclude(roles=[]).values_list("team_id", flat=True))
+_teams = Written(lambda user: seeing(user).values_list("team_id", flat=True))
 
 
 def roles_of(user: User, team: Team) -> list[str]:

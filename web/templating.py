@@ -23,8 +23,8 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from catalog.actors import Actor, person
-from catalog.models import Membership, Team, User
-from catalog.permissions import OF_ALL_TEAMS, ROLES
+from catalog.models import Team, User
+from catalog.permissions import OF_ALL_TEAMS, ROLES, seeing
 from common import clock
 from common.markdown import to_html
 from common.statements import HowMany, Written
@@ -105,13 +105,11 @@ def page(request: HttpRequest) -> dict[str, Any]:
 
 
 # What every page asks is written once.
-_memberships = Written(
-    lambda user: Membership.objects.filter(user=user).exclude(roles=[]).select_related("team").order_by("team__slug")
-)
+_memberships = Written(lambda user: seeing(user).select_related("team").order_by("team__slug"))
 _waiting = HowMany(
     lambda user: StepRun.objects.filter(
         WAITING,
-        run__team__in=Membership.objects.filter(user=user).exclude(roles=[]).values("team"),
+        run__team__in=seeing(user).values("team"),
         run__state__in=OPEN_RUN_STATES,
     )
 )

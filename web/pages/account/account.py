@@ -13,8 +13,8 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from catalog import people as verbs
-from catalog.models import Address, ApiToken, Membership
-from catalog.permissions import SCOPES, Permission
+from catalog.models import Address, ApiToken
+from catalog.permissions import SCOPES, Permission, seeing
 from common.errors import NotFound
 from web import sessions
 from web.pages.forms import faults_of
@@ -44,7 +44,7 @@ class TokenForm(forms.Form):
 
 def _page(request: PersonRequest, *, status: int = 200, **changed: Any) -> HttpResponse:
     context = {
-        "memberships": list(Membership.objects.filter(user=request.user).exclude(roles=[]).select_related("team")),
+        "memberships": list(seeing(request.user).select_related("team")),
         "addresses": list(request.user.addresses.all()),
         "tokens": list(request.user.api_tokens.all()),
         "token_form": TokenForm(),

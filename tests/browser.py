@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
 
 from tests import servers
 
@@ -75,6 +75,8 @@ def _environment(folder: Path) -> dict[str, str]:
 def chromium() -> Iterator[Browser]:
     """The browser: where there is one, the shell without windows, which takes two thirds of the processor time."""
     path = servers.program("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    # How fast a page is, `make bench` asks; a test only waits for what must come, on a machine however busy.
+    expect.set_options(timeout=60_000)
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser

@@ -62,5 +62,5 @@ def _states(service: Service) -> dict[str, str]:
 
 
 def _value(url: str, query: str) -> list[str]:
-    answer = httpx2.get(f"{url}/api/v1/query", params={"query": query}, timeout=10).json()
+    answer = httpx2.get(f"{url}/api/v1/query", params={"query": query}, timeout=60).json()
     return [row["value"][1] for row in answer["data"]["result"]]

@@ -204,7 +204,7 @@ def test_it_keeps_no_cookies() -> None:
 def _drip(peer: socket.socket) -> None:
     peer.recv(1000)
     peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    for _ in range(50):
+    for _ in range(300):
         peer.sendall(b"x")
         time.sleep(0.1)
 
@@ -233,8 +233,8 @@ def test_it_survives_bad_servers(talk: Callable[[socket.socket], None], expected
     with serve_raw(talk) as url:
         before = time.monotonic()
         assert reason(url, timeout=seconds) == expected
-        # The whole drip would take five seconds.
-        assert time.monotonic() - before < seconds + 3
+        # The whole drip would take half a minute.
+        assert time.monotonic() - before < seconds + 10
 
 
 def test_it_knows_whether_anything_was_sent() -> None:

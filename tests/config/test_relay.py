@@ -32,27 +32,28 @@ def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 
 @pytest.mark.usefixtures("url")
-def test_a_wake_arrives_within_a_tenth_of_a_second() -> None:
+def test_a_wake_arrives_at_once() -> None:
     heard = threading.Semaphore(0)
     relay.listen(heard.release)
-    assert heard.acquire(timeout=5), "once it has subscribed, it looks"
+    assert heard.acquire(timeout=60), "once it has subscribed, it looks"
     took = []
     for _ in range(5):
         began = time.monotonic()
         relay.tell()
-        assert heard.acquire(timeout=5)
+        assert heard.acquire(timeout=60)
         took.append(time.monotonic() - began)
-    assert sorted(took)[2] < 0.1, took
+    # By looking each second it would take a second each time; a busy machine is late now and then.
+    assert min(took) < 0.1, took
 
 
 @pytest.mark.usefixtures("url")
 def test_many_wakes_are_told_as_one() -> None:
     heard: list[float] = []
     relay.listen(lambda: heard.append(time.monotonic()))
-    servers.wait_until(lambda: heard, seconds=5)
+    servers.wait_until(lambda: heard, seconds=60)
     for _ in range(1000):
         relay.tell()
-    servers.wait_until(lambda: len(heard) > 1, seconds=5)
+    servers.wait_until(lambda: len(heard) > 1, seconds=60)
     time.sleep(0.2)
     assert len(heard) < 10
 
@@ -60,9 +61,9 @@ def test_many_wakes_are_told_as_one() -> None:
 @pytest.mark.usefixtures("url")
 def test_streams_are_woken_by_other_processes() -> None:
     live.listen()
-    before = live.wait(5, live.wait(0, -1))
+    before = live.wait(60, live.wait(0, -1))
     relay.tell()
-    assert live.wait(5, before) > before
+    assert live.wait(60, before) > before
     live.wake()
     assert live.wait(0, -1) > before + 1
 
@@ -73,4 +74,4 @@ def test_telling_waits_for_nothing_while_redis_is_away(monkeypatch: pytest.Monke
     began = time.monotonic()
     for _ in range(100):
         relay.tell()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 10 * relay._BREAK_SECONDS

@@ -38,12 +38,12 @@ class Site:
         for unit, port in (("web", self.pages), ("live", self.streams)):
             stack.enter_context(production.serving(unit, env, port=port, log=folder / f"{unit}.log"))
         base = f"http://127.0.0.1:{self.pages}"
-        self.person = stack.enter_context(httpx2.Client(base_url=base, timeout=30))
+        self.person = stack.enter_context(httpx2.Client(base_url=base, timeout=60))
         page = self.person.get(known["link"]).text
         form = {"csrfmiddlewaretoken": page.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]}
         assert self.person.post(known["link"], data=form, headers={"Origin": base}).status_code == 302
         bearer = {"Authorization": f"Bearer {known['token']}"}
-        self.program = stack.enter_context(httpx2.Client(base_url=base, timeout=30, headers=bearer))
+        self.program = stack.enter_context(httpx2.Client(base_url=base, timeout=60, headers=bearer))
         self.hook = known["hook"]
 
     def answers(self) -> dict[str, httpx2.Response]:
@@ -87,5 +87,5 @@ def test_every_door_says_when_to_try_again_and_is_back_with_the_database(site: S
             assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(well, 503)
             assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers.values())
             assert production.status(site.pages, "/healthz") == 200
-    servers.wait_until(lambda: site.program.get("/readyz").status_code == 200, seconds=30)
+    servers.wait_until(lambda: site.program.get("/readyz").status_code == 200, seconds=120)
     assert {name: answer.status_code for name, answer in site.answers().items()} == well

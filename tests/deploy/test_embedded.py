@@ -38,7 +38,7 @@ def test_it_stops_in_seconds_with_a_stream_open_and_a_run_waiting(env: Env, tmp_
         production.manage(env, "shell", "-v0", "-c", WAITING)
         found = re.search(r"(http://\S+?)(/login/link/\S+)", log.read_text())
         assert found, log.read_text()
-        with httpx2.Client(base_url=found.group(1)) as person:
+        with httpx2.Client(base_url=found.group(1), timeout=60) as person:
             form = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', person.get(found.group(2)).text)
             assert form
             assert person.post(found.group(2), data={"csrfmiddlewaretoken": form.group(1)}).status_code == 302
@@ -46,8 +46,8 @@ def test_it_stops_in_seconds_with_a_stream_open_and_a_run_waiting(env: Env, tmp_
                 assert next(stream.iter_lines()).startswith("retry")
                 began = time.monotonic()
                 process.send_signal(number)
-                assert process.wait(20) == 0, log.read_text()
-                assert time.monotonic() - began < 10
+                assert process.wait(60) == 0, log.read_text()
+                assert time.monotonic() - began < 30
     said = log.read_text()
     assert said.rstrip().endswith("Stopped."), said
     assert "Traceback" not in said

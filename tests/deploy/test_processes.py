@@ -33,7 +33,7 @@ def stop(process: subprocess.Popen[bytes], log: Path, number: int = signal.SIGTE
     """Ask a process to stop; it must leave with 0. Gives the seconds that took."""
     began = time.monotonic()
     process.send_signal(number)
-    assert process.wait(30) == 0, log.read_text()
+    assert process.wait(60) == 0, log.read_text()
     return time.monotonic() - began
 
 
@@ -48,9 +48,9 @@ def test_web_serves_whole_pages_and_stops(env: Env, tmp_path: Path) -> None:
         assert production.status(port, style.group(1)) == 200
         for address in ("/login", style.group(1)):
             asked = urllib.request.Request(f"http://127.0.0.1:{port}{address}", headers={"Accept-Encoding": "gzip"})
-            with urllib.request.urlopen(asked, timeout=10) as answer:
+            with urllib.request.urlopen(asked, timeout=60) as answer:
                 assert answer.headers["Content-Encoding"] == "gzip", f"{address} goes over the network at full length"
-        assert stop(process, log) < 10
+        assert stop(process, log) < 30
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -59,7 +59,7 @@ def test_live_serves_streams_only_and_stops(env: Env, tmp_path: Path, number: in
     with production.serving("live", env, port=port, log=log) as process:
         assert production.status(port, "/readyz") == 200
         assert production.status(port, "/login") == 404
-        assert stop(process, log, number) < 10
+        assert stop(process, log, number) < 30
 
 
 @pytest.mark.parametrize("unit", ["worker", "beat"])
@@ -69,21 +69,21 @@ def test_a_worker_starts_and_stops(env: Env, tmp_path: Path, unit: str, number: 
     with production.working(unit, env, log=log) as process:
         time.sleep(3)
         assert process.poll() is None, log.read_text()
-        assert stop(process, log, number) < 25
+        assert stop(process, log, number) < 50
 
 
 def test_a_worker_goes_on_without_redis(env: Env, tmp_path: Path) -> None:
     env = env | {"BACKSTOP_REDIS_URL": f"redis://127.0.0.1:{servers.free_port()}/0"}
     log = tmp_path / "log"
     with production.working("worker", env, log=log) as process:
-        servers.wait_until(lambda: [w for w in workers(env) if str(process.pid) in w], seconds=60)
+        servers.wait_until(lambda: [w for w in workers(env) if str(process.pid) in w], seconds=180)
 
 
 def test_a_worker_of_forked_slots_starts_and_stops(env: Env, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with production.working("worker", env, "--pool", "prefork", log=log) as process:
-        servers.wait_until(lambda: [w for w in workers(env) if str(process.pid) in w], seconds=60)
-        assert stop(process, log) < 25
+        servers.wait_until(lambda: [w for w in workers(env) if str(process.pid) in w], seconds=180)
+        assert stop(process, log) < 50
 
 
 def test_doctor_finds_a_set_up_well_but_for_its_workers(env: Env) -> None:

@@ -76,7 +76,7 @@ def test_a_restored_database_repeats_nothing(env: dict[str, str], flags: Flags, 
     copy = tmp_path / "copy"
     production.manage(env, "backup", str(copy))
     with at_work(env, tmp_path / "first.log"):
-        servers.wait_until(lambda: flags.changes == ["v1"], seconds=60)
+        servers.wait_until(lambda: flags.changes == ["v1"], seconds=180)
         if "BACKSTOP_REDIS_URL" in env:
             said = production.manage(env, "restore", str(copy), "--yes", wrong=True)
             assert "The database is in use by" in said
@@ -92,7 +92,7 @@ def test_a_restored_database_repeats_nothing(env: dict[str, str], flags: Flags, 
     said = production.manage(env, "restore", str(copy), "--yes")
     assert "Restored. 1 actions that were under way ask a person" in said
     with at_work(env, tmp_path / "second.log"):
-        servers.wait_until(lambda: "a worker ticks" in show(env), seconds=60)
+        servers.wait_until(lambda: "a worker ticks" in show(env), seconds=180)
         # Longer than a lease, and than the silence after which a runner takes steps over by itself.
         time.sleep(8)
     assert flags.changes == ["v1"]
@@ -108,7 +108,7 @@ def test_a_restore_that_was_cut_off_repeats_nothing(env: dict[str, str], flags: 
         assert "A restore of this database was cut off: run `manage.py prepare`" in said
         assert "finished: 1 actions that were under way ask a person" in production.manage(env, "prepare")
     with at_work(env, tmp_path / "work.log"):
-        servers.wait_until(lambda: "a worker ticks" in show(env), seconds=60)
+        servers.wait_until(lambda: "a worker ticks" in show(env), seconds=180)
         time.sleep(4)
     assert flags.changes == []
     assert "run paused, step unknown, effect unknown" in show(env)

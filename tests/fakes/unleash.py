@@ -63,7 +63,7 @@ class Unleash:
         headers = {"Authorization": _TOKEN, "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body).encode()
         asked = urllib.request.Request(f"{self.address}{path}", data=content, method=method, headers=headers)
-        with urllib.request.urlopen(asked, timeout=20) as answer:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
             return json.loads(answer.read() or b"null")
 
 

@@ -26,7 +26,7 @@ from tests.journeys import upstream as upstreams
 
 LEASE_SECONDS = 5
 # What a takeover may take: the lease, a tick, the five seconds that a message may be late, and a busy machine.
-PATIENCE = 90.0
+PATIENCE = 180.0
 ACT = "  remediate:\n    - {{id: it, action: test.{kind}}}\n  verify:\n    - {{id: settle, wait: {wait}}}\n"
 BOOKS = {kind: ACT.format(kind=kind, wait="1s") for kind in KINDS} | {
     "look": "  check:\n    - {id: it, check: test.look, pass_if: value > 0}\n",

@@ -27,7 +27,7 @@ START_SECONDS = 120
 T = TypeVar("T")
 
 
-def eventually(read: Callable[[], T], true: Callable[[T], object], *, seconds: float = 90, every: float = 0.5) -> T:
+def eventually(read: Callable[[], T], true: Callable[[T], object], *, seconds: float = 180, every: float = 0.5) -> T:
     """What `read` gives once it is as wanted; the failure shows what it gave last."""
     end = time.monotonic() + seconds
     while not true(found := read()):
@@ -81,7 +81,7 @@ class Product:
         self.process.terminate()
         return self.process.wait(40)
 
-    def ended(self, *, seconds: float = 90) -> int:
+    def ended(self, *, seconds: float = 180) -> int:
         """The exit code of a process that ends by itself."""
         assert self.process is not None
         return self.process.wait(seconds)
@@ -136,7 +136,7 @@ class Product:
             words = ["--user", "admin", "--name", "journey", "--scopes", "*", "--json"]
             self._token = json.loads(self.manage("api_token", "create", *words))["token"]
         headers = {"Authorization": f"Bearer {self._token}"}
-        answer = httpx2.get(f"{self.url}/api/v1/{path}", headers=headers, timeout=30)
+        answer = httpx2.get(f"{self.url}/api/v1/{path}", headers=headers, timeout=60)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -147,7 +147,7 @@ class Product:
         one |= {"startsAt": "2026-11-20T03:00:00Z", "generatorURL": "", "fingerprint": f"{zlib.crc32(name.encode()):x}"}
         common = {"version": "4", "groupKey": name, "status": "firing", "receiver": "r", "truncatedAlerts": 0}
         common |= {"groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": ""}
-        return httpx2.post(f"{self.url}{self._hook}", json={**common, "alerts": [one]}, timeout=30)
+        return httpx2.post(f"{self.url}{self._hook}", json={**common, "alerts": [one]}, timeout=60)
 
     def run(self) -> dict[str, Any]:
         """The only run with its steps; empty while there is none."""

@@ -50,11 +50,11 @@ class Target:
 
     def control(self, **wanted: Any) -> None:
         """Change traffic or error rates from now on."""
-        httpx2.post(f"{self.url}/control", json=wanted, timeout=10).raise_for_status()
+        httpx2.post(f"{self.url}/control", json=wanted, timeout=60).raise_for_status()
 
     def counts(self) -> dict[str, Any]:
         """What has happened to it so far."""
-        found: dict[str, Any] = httpx2.get(f"{self.url}/counts", timeout=10).json()
+        found: dict[str, Any] = httpx2.get(f"{self.url}/counts", timeout=60).json()
         return found
 
 

@@ -189,10 +189,9 @@ def test_what_was_acknowledged_is_worked_off(product: Product) -> None:
     answer = post(product)
     assert answer.status_code == 202
     assert product.ended() == KILLED
-    serves = product.start()
+    product.start()
     delivery = answer.json()["delivery"]
     eventually(lambda: product.api(f"deliveries/{delivery}")["status"], lambda status: status == "processed", every=0.1)
-    assert time.monotonic() - serves < 10
     assert settled(product)["verdict"] == "pass"
 
 

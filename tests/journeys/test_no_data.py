@@ -68,7 +68,7 @@ def metrics(tmp_path: Path) -> Iterator[tuple[str, targets.Target]]:
 
 def ask(url: str, query: str) -> list[str]:
     """The values that Prometheus gives now."""
-    answer = httpx2.get(f"{url}/api/v1/query", params={"query": query}, timeout=10).json()
+    answer = httpx2.get(f"{url}/api/v1/query", params={"query": query}, timeout=60).json()
     return [row["value"][1] for row in answer["data"]["result"]]
 
 

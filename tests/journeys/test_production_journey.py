@@ -57,8 +57,9 @@ class Site:
         self.program = httpx2.Client(
             base_url=f"http://127.0.0.1:{self.pages}/api/v1/",
             headers={"Authorization": f"Bearer {self.doors['token']}"},
+            timeout=60,
         )
-        self.person = httpx2.Client(base_url=f"http://127.0.0.1:{self.pages}", follow_redirects=True)
+        self.person = httpx2.Client(base_url=f"http://127.0.0.1:{self.pages}", follow_redirects=True, timeout=60)
 
     def start_worker(self, name: str) -> None:
         """A worker, as systemd would start it, also in the place of one that died."""
@@ -81,7 +82,7 @@ class Site:
         """Rows of the set-up's database."""
         return self.database.execute(query, values).fetchall()
 
-    def wait_for(self, true: Callable[[], Any], *, seconds: float) -> Any:
+    def wait_for(self, true: Callable[[], Any], *, seconds: float = 180) -> Any:
         """The first true answer; what the steps have come to, if there is none."""
         end = time.monotonic() + seconds
         while not (found := true()):
@@ -133,6 +134,7 @@ class Relay:
             self.drill.url + asked.path,
             params=asked.form if is_read else None,
             content=None if is_read else asked.body,
+            timeout=60,
             headers={k: v for k, v in asked.headers.items() if k in ("content-type", "idempotency-key")},
         )
         late = self.late.get("metrics" if asked.path.startswith("/api/v1/query") else asked.method)
@@ -154,11 +156,14 @@ def site(tmp_path: Path, relay: str) -> Iterator[Site]:
 
 
 def next_bump(lines: Iterator[str]) -> int:
-    """The version of the next bump on a stream."""
+    """The version of the next bump on a stream; one that beats four times before it, for most of a minute, has none."""
+    beats = 0
     for line in lines:
         # Beats say when, not what.
         if line.startswith("data: ") and "version" in (told := json.loads(line.removeprefix("data: "))):
             return int(told["version"])
+        beats += line == "event: beat"
+        assert beats < 4, "the stream told of nothing"
     raise AssertionError("the stream ended")
 
 
@@ -169,7 +174,7 @@ def test_one_effect_although_workers_die_and_redis_forgets(site: Site, drill: Dr
     labels = {"kind": "production_journey"}
     fired = alerting.fire(drill.world, site.doors["hook"], status="firing", kind="", severity="critical", labels=labels)
     assert fired["status"] == 202
-    site.kill_worker(site.wait_for(lambda: site.holder("accuracy_now"), seconds=30))
+    site.kill_worker(site.wait_for(lambda: site.holder("accuracy_now")))
 
     # A person opens the link, and a page's stream tells of what happens.
     site.post_form(site.doors["link"])
@@ -179,19 +184,19 @@ def test_one_effect_although_workers_die_and_redis_forgets(site: Site, drill: Dr
 
     # The run asks; the person approves; Redis forgets everything, and the worker that turns the flag is killed.
     open_requests = "SELECT uuid, digest FROM runbooks_approvalrequest WHERE state = 'open'"
-    asked = site.wait_for(lambda: site.rows(open_requests), seconds=90)
+    asked = site.wait_for(lambda: site.rows(open_requests))
     assert drill.world.flag("chat-model") == "v43"
     page = f"/approvals/{asked[0][0]}"
     assert "v42" in site.person.get(page).text
     site.post_form(page, digest=asked[0][1], decision="approve", typed="v42", note="")
     redis.Redis.from_url(site.env["BACKSTOP_REDIS_URL"]).flushall()
-    site.kill_worker(site.wait_for(lambda: site.holder("roll_back"), seconds=30))
+    site.kill_worker(site.wait_for(lambda: site.holder("roll_back")))
 
     def ended() -> Any:
         [run] = site.get("runs")["items"]
         return run if run["state"] not in ("queued", "active", "stopping") else None
 
-    run = site.wait_for(ended, seconds=60)
+    run = site.wait_for(ended)
     assert (run["state"], run["outcome"]) == ("finished", "resolved"), site.get(f"runs/{run['id']}")
     assert drill.world.flag("chat-model") == "v42"
     assert drill.world.flag_version("chat-model") == changes_before + 1
@@ -208,14 +213,12 @@ def test_one_effect_although_workers_die_and_redis_forgets(site: Site, drill: Dr
 def tell_by_stream(site: Site, number: int) -> None:
     """A note written on one process shows as a bump on a stream of another."""
     address = f"http://127.0.0.1:{site.streams}/live/incident/{number}"
-    with site.person.stream("GET", address, timeout=20) as stream:
+    with site.person.stream("GET", address, timeout=60) as stream:
         lines = stream.iter_lines()
         before = next_bump(lines)
-        began = time.monotonic()
         site.post_form(f"/incidents/{number}/note", text="Looking at it.")
         while next_bump(lines) <= before:
             pass
-        assert time.monotonic() - began < 5
 
 
 def assert_well(site: Site) -> None:

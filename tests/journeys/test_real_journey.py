@@ -96,7 +96,6 @@ def target(tmp_path: Path) -> Iterator[targets.Target]:
 @pytest.fixture
 def chromium() -> Iterator[Browser]:
     with browsers.chromium() as browser:
-        expect.set_options(timeout=30_000)
         yield browser
 
 
@@ -154,7 +153,7 @@ def approve(product: Product, page: Page) -> None:
     page.get_by_role("button", name="Approve", exact=True).click()
     # The page stays and follows what becomes of it.
     expect(page.get_by_text("Approved by admin")).to_be_visible()
-    expect(page.get_by_text("Confirmed", exact=True).first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Confirmed", exact=True).first).to_be_visible()
 
 
 def test_an_alert_of_real_servers_becomes_a_cured_service_and_a_draft(
@@ -191,7 +190,7 @@ def test_an_alert_of_real_servers_becomes_a_cured_service_and_a_draft(
             "puts": 1,
             "changes": 1,
         }
-        expect(watching.get_by_text("Resolved", exact=True).first).to_be_visible(timeout=30_000)
+        expect(watching.get_by_text("Resolved", exact=True).first).to_be_visible()
         eventually(lambda: product.api("alerts")["items"], lambda rows: [r["status"] for r in rows] == ["resolved"])
 
     # One click drafts the postmortem, with every step in it.

@@ -43,7 +43,7 @@ def metrics(tmp_path: Path) -> Iterator[str]:
 
 def ask(url: str, at: float) -> float | None:
     """What the counter was at a time."""
-    answer = httpx2.get(f"{url}/api/v1/query", params={"query": "sum(requests_total)", "time": at}, timeout=10).json()
+    answer = httpx2.get(f"{url}/api/v1/query", params={"query": "sum(requests_total)", "time": at}, timeout=60).json()
     rows = answer["data"]["result"]
     return float(rows[0]["value"][1]) if rows else None
 

@@ -56,11 +56,11 @@ class World:
     def put(self, value: str) -> None:
         body = json.dumps({"value": value}).encode()
         asked = urllib.request.Request(f"{self.url}/flags/chat-model", data=body, method="PUT")
-        urllib.request.urlopen(asked, timeout=10).close()
+        urllib.request.urlopen(asked, timeout=60).close()
 
     @property
     def state(self) -> tuple[str, int]:
-        with urllib.request.urlopen(f"{self.url}/flags/chat-model", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}/flags/chat-model", timeout=60) as answer:
             found = json.load(answer)
         return found["value"], found["version"]
 

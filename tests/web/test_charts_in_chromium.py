@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests import browser as browsers
+from tests import servers
 from tests.browser import DESK, PHONE
 from tests.web.conftest import Demo
 
@@ -31,7 +32,7 @@ def opened(browser: Browser, demo: Demo, path: str, **options: Any) -> Page:
     """The page once its signals were read: at the first look they are asked for."""
     page = browsers.signed_in(browser, demo.up, **options).new_page()
     page.goto(demo.up.base + path)
-    expect(page.locator("[data-chart]").first).to_be_attached(timeout=30_000)
+    expect(page.locator("[data-chart]").first).to_be_attached()
     return page
 
 
@@ -56,8 +57,7 @@ def test_it_follows_the_theme_at_once(chromium: Browser, demo: Demo) -> None:
     expect(page.locator(".plot canvas").first).to_be_visible()
     canvas = page.locator(".plot canvas").first.element_handle()
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    page.wait_for_timeout(200)
-    assert page.evaluate(COUNT, "--ink") > 20
+    servers.wait_until(lambda: page.evaluate(COUNT, "--ink") > 20, seconds=60)
     assert page.evaluate("(canvas) => canvas.isConnected", canvas)
     page.context.close()
 

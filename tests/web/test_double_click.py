@@ -42,7 +42,7 @@ def sam(live_server: LiveServer, team: Team) -> Iterator[BrowserContext]:
         page = context.new_page()
         page.goto(f"{live_server.url}/login/link/{link}")
         page.get_by_role("button", name="Sign in").click()
-        expect(page).to_have_url(f"{live_server.url}/", timeout=30_000)
+        expect(page).to_have_url(f"{live_server.url}/")
         yield context
 
 
@@ -63,7 +63,7 @@ def assert_decided_once(run: Run) -> None:
 def test_a_double_click_is_one_decision(live_server: LiveServer, sam: BrowserContext, run: Run) -> None:
     page = ask(sam, live_server)
     page.get_by_role("button", name="Approve", exact=True).dblclick()
-    expect(page.get_by_text("Approved by sam")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Approved by sam")).to_be_visible()
     assert_decided_once(run)
 
 
@@ -73,7 +73,7 @@ def test_a_click_in_a_second_tab_shows_the_first_result(live_server: LiveServer,
     sam.route("**/js/*.js", lambda route: route.abort())
     second = ask(sam, live_server)
     first.get_by_role("button", name="Approve", exact=True).click()
-    expect(first.get_by_text("Approved by sam")).to_be_visible(timeout=30_000)
+    expect(first.get_by_text("Approved by sam")).to_be_visible()
     second.get_by_role("button", name="Approve", exact=True).click()
-    expect(second.get_by_text("Approved by sam")).to_be_visible(timeout=30_000)
+    expect(second.get_by_text("Approved by sam")).to_be_visible()
     assert_decided_once(run)

@@ -109,7 +109,7 @@ def test_the_journey_by_keys_alone(page: Page, bare: browsers.Up, bare_api: http
     tab_to(page, "button", "Approve")
     keys.press("Enter")
     expect(page.locator("main")).to_contain_text("Approved by")
-    expect(page.locator("main")).to_contain_text("Confirmed", timeout=30_000)
+    expect(page.locator("main")).to_contain_text("Confirmed")
     assert bare_api.post(f"/incidents/{number}/mitigate", json={"note": "It is over"}).status_code == 200
     page.evaluate("document.activeElement.blur()")
     keys.press("g")

@@ -123,7 +123,7 @@ def test_a_phone_that_slept_fetches_everything_anew(page: Page, bare: browsers.U
     number = declare(bare_api)
     page.clock.install()
     opened(page, bare, number)
-    with page.expect_response(f"**/incidents/{number}/**", timeout=10_000) as anew:
+    with page.expect_response(f"**/incidents/{number}/**") as anew:
         page.clock.fast_forward("05:00")
     assert anew.value.ok
     expect(page.locator("[data-notice]")).to_be_hidden()
@@ -147,7 +147,7 @@ def test_where_streams_do_not_get_through_it_asks(page: Page, bare: browsers.Up,
     page.route("**/live/**", lambda route: route.abort())
     page.goto(f"{bare.base}/incidents/{number}")
     tell(bare_api, number, "told by asking")
-    expect(page.locator("#timeline")).to_contain_text("told by asking", timeout=15_000)
+    expect(page.locator("#timeline")).to_contain_text("told by asking")
     expect(page.locator("[data-notice]")).to_be_hidden()
 
 
@@ -213,15 +213,15 @@ def test_a_server_killed_and_started_under_open_pages_is_no_loss(chromium: Brows
             os.killpg(first.process.pid, signal.SIGKILL)
             first.process.wait()
             section.types(" and while it was gone.")
-            expect(page.locator("[data-notice]")).to_contain_text("reconnecting", timeout=15_000)
+            expect(page.locator("[data-notice]")).to_contain_text("reconnecting")
             section.says("Kept on this device, tried again by itself")
             port = int(first.base.rpartition(":")[2])
             with browsers.up(tmp_path, "--no-demo", port=port):
-                expect(page.locator("[data-notice]")).to_be_hidden(timeout=30_000)
+                expect(page.locator("[data-notice]")).to_be_hidden()
                 section.says(re.compile(r"saved \d\d:\d\d:\d\d UTC"))
                 section.types(" And after.")
                 tell(api, number, "told by the second server")
-                expect(page.locator("#timeline")).to_contain_text("told by the second server", timeout=10_000)
+                expect(page.locator("#timeline")).to_contain_text("told by the second server")
                 expect(page.get_by_label("Note", exact=True)).to_have_value(HALF)
                 assert page.evaluate("window.sameDocument"), "without loading the page again"
                 page.locator("form[data-note] button[type=submit]").click()
@@ -247,7 +247,7 @@ class Section:
 
     def says(self, words: str | re.Pattern[str]) -> None:
         """What stands below it about saving."""
-        expect(self.page.locator("#s-summary [data-told]")).to_contain_text(words, timeout=15_000)
+        expect(self.page.locator("#s-summary [data-told]")).to_contain_text(words)
 
     def holds(self, words: str) -> None:
         """On the page, which was never loaded anew, and in the database; nothing of it is left on the device."""

@@ -73,7 +73,8 @@ def test_senders_are_told_in_time_and_their_retry_is_stored_once() -> None:
             thread.join()
     assert [answer.status_code for _, answer in answers] == [503] * 3
     assert all(int(answer["Retry-After"]) > 0 for _, answer in answers)
-    assert max(seconds for seconds, _ in answers) < 1.5 * PATIENCE
+    # Each with patience of its own from when its turn comes, the third would wait two and a half times as long.
+    assert max(seconds for seconds, _ in answers) < 2.2 * PATIENCE
     assert Delivery.objects.count() == 1
     assert [sender.post().status_code, sender.post().status_code] == [202, 202]
     assert Delivery.objects.count() == 2

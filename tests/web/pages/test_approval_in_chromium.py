@@ -90,7 +90,7 @@ def test_its_buttons_are_big_and_apart(page: Page) -> None:
 def test_a_wrong_target_and_a_missing_reason_decide_nothing(page: Page) -> None:
     page.locator("#id_typed").fill("v43")
     page.get_by_role("button", name="Approve", exact=True).click()
-    expect(page.get_by_text("This is not v42. Nothing was applied.")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("This is not v42. Nothing was applied.")).to_be_visible()
     page.get_by_role("button", name="Reject", exact=True).click()
     assert page.get_by_label("Why not").evaluate("field => field.validity.valueMissing")
     expect(page.locator(".ask-frame")).to_have_attribute("data-state", "open")

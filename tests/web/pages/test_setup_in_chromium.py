@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -21,14 +20,6 @@ phases:
     - {id: look, name: Is it slow?, check: metric.query, with: {signal: latency}, fail_if: value > 5}
 """
 FAULTY = BOOK.replace("metric.query", "metric.qeury")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def patience() -> Iterator[None]:
-    """A busy machine lints and loads more slowly than a person would wait."""
-    expect.set_options(timeout=30_000)
-    yield
-    expect.set_options(timeout=5_000)
 
 
 def write(page: Page, text: str) -> None:

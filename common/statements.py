@@ -8,6 +8,7 @@ that are changed or added are written straight from their columns: no `save()`, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
@@ -189,43 +190,102 @@ def _here() -> BaseDatabaseWrapper:
     return connections[DEFAULT_DB_ALIAS]
 
 
-def update(model: type[Model], changes: Mapping[str, Any], **where: Any) -> int:
-    """Change the rows whose columns have these values (a tuple: one of them); how many. Names are the fields'."""
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A change of rows, or a row to add: on its own, and after another that must have found its row."""
+
+    alone: str
+    # With a place for the condition, as one of several in a statement of PostgreSQL's.
+    after: str
+    values: list[Any]
+    # The row that is added.
+    row: Model | None = None
+
+    def number(self, pk: Any, here: BaseDatabaseWrapper) -> None:
+        """Give the added row its number."""
+        if self.row is not None:
+            self.row.pk = pk
+            self.row._state.adding, self.row._state.db = False, here.alias  # noqa: SLF001  what `save` does
+
+    def make(self, here: BaseDatabaseWrapper) -> int:
+        """Write it; how many rows."""
+        with here.cursor() as cursor:
+            cursor.execute(self.alone, self.values)
+            if self.row is not None:
+                self.number(cursor.fetchone()[0] if here.vendor == "postgresql" else cursor.lastrowid, here)
+            return int(cursor.rowcount)
+
+
+def changing(model: type[Model], changes: Mapping[str, Any], *raised: str, **where: Any) -> Write:
+    """Change the rows whose columns have these values (a tuple: one of them), and raise numbers of theirs by one.
+
+    Names are those of the fields.
+    """
     here = _here()
-    columns = [_column(model, name) for name in changes]
-    values = [field.get_db_prep_save(value, here) for (_, field), value in zip(columns, changes.values(), strict=True)]
-    return _update(model, [f"{column} = %s" for column, _ in columns], values, where)
+    wanted = {name: value if isinstance(value, tuple) else (value,) for name, value in where.items()}
+    alone, after, written, tested = _updating(
+        model, tuple(changes), raised, tuple((name, len(values)) for name, values in wanted.items())
+    )
+    values = [field.get_db_prep_save(value, here) for field, value in zip(written, changes.values(), strict=True)]
+    for field, ones in zip(tested, wanted.values(), strict=True):
+        values += [field.get_db_prep_value(one, here) for one in ones]
+    return Write(alone, after, values)
+
+
+def adding(row: Model) -> Write:
+    """Add a row that is new; it gets its number. Defaults are those that making the object gave it."""
+    here = _here()
+    alone, after, fields = _insertion(type(row), here.vendor)
+    values = [field.get_db_prep_save(field.pre_save(row, add=True), here) for field in fields]
+    return Write(alone, after, values, row)
+
+
+def update(model: type[Model], changes: Mapping[str, Any], **where: Any) -> int:
+    """Change such rows; how many."""
+    return changing(model, changes, **where).make(_here())
 
 
 def increment(model: type[Model], *names: str, **where: Any) -> int:
     """Raise numbers of such rows by one; how many rows."""
-    columns = [_column(model, name)[0] for name in names]
-    return _update(model, [f"{column} = {column} + 1" for column in columns], [], where)
-
-
-def _update(model: type[Model], sets: list[str], values: list[Any], where: Mapping[str, Any]) -> int:
-    here = _here()
-    tests = []
-    for name, value in where.items():
-        column, field = _column(model, name)
-        wanted = value if isinstance(value, tuple) else (value,)
-        tests.append(f"{column} IN ({', '.join(['%s'] * len(wanted))})")
-        values += [field.get_db_prep_value(one, here) for one in wanted]
-    sql = f'UPDATE "{model._meta.db_table}" SET {", ".join(sets)} WHERE {" AND ".join(tests)}'  # noqa: S608  our own names
-    with here.cursor() as cursor:
-        cursor.execute(sql, values)
-        return int(cursor.rowcount)
+    return changing(model, {}, *names, **where).make(_here())
 
 
 def insert(row: Model) -> None:
-    """Add a row that is new; it gets its number. Defaults are those that making the object gave it."""
+    """Add a row."""
+    adding(row).make(_here())
+
+
+def in_turn(*writes: Write) -> int:
+    """Write one after another, each only if the one before it found its row; how many were written.
+
+    PostgreSQL does it in one statement: no row may be written twice, and none sees what another has written.
+    """
     here = _here()
-    sql, fields = _insertion(type(row), here.vendor)
-    values = [field.get_db_prep_save(field.pre_save(row, add=True), here) for field in fields]
+    if not here.in_atomic_block:
+        raise TransactionManagementError("What belongs together is written inside a transaction.")
+    if here.vendor != "postgresql":
+        for done, write in enumerate(writes):
+            if not write.make(here):
+                return done
+        return len(writes)
     with here.cursor() as cursor:
-        cursor.execute(sql, values)
-        row.pk = cursor.fetchone()[0] if here.vendor == "postgresql" else cursor.lastrowid
-    row._state.adding, row._state.db = False, here.alias  # noqa: SLF001  what `save` does
+        cursor.execute(_chain(*(write.after for write in writes)), [one for write in writes for one in write.values])
+        numbers = cursor.fetchone()
+    for write, number in zip(writes, numbers, strict=True):
+        if number is not None:
+            write.number(number, here)
+    return sum(number is not None for number in numbers)
+
+
+@lru_cache(maxsize=500)
+def _chain(*each: str) -> str:
+    """One statement of several, each with a condition on the one before it."""
+    parts, condition = [], "true"
+    for number, words in enumerate(each):
+        parts.append(f"w{number} AS ({words.format(condition=condition)})")
+        condition = f"EXISTS (SELECT 1 FROM w{number})"  # noqa: S608  our own names
+    numbers = ", ".join(f"(SELECT max(pk) FROM w{number})" for number in range(len(each)))  # noqa: S608
+    return f"WITH {', '.join(parts)} SELECT {numbers}"
 
 
 def insert_once(row: M, there: Callable[[], M | None]) -> tuple[M, bool]:
@@ -247,15 +307,37 @@ def insert_once(row: M, there: Callable[[], M | None]) -> tuple[M, bool]:
     return row, True
 
 
+@lru_cache(maxsize=1_000)
+def _updating(
+    model: type[Model], names: tuple[str, ...], raised: tuple[str, ...], where: tuple[tuple[str, int], ...]
+) -> tuple[str, str, list[Field[Any, Any]], list[Field[Any, Any]]]:
+    """The words of an UPDATE alone and after another, the fields that it sets, and those that it looks at."""
+    sets = [f"{_column(model, name)[0]} = %s" for name in names]
+    sets += [f"{column} = {column} + 1" for column in (_column(model, name)[0] for name in raised)]
+    tests = [f"{_column(model, name)[0]} IN ({', '.join(['%s'] * count)})" for name, count in where]
+    sql = f'UPDATE "{model._meta.db_table}" SET {", ".join(sets)} WHERE {" AND ".join(tests)}'  # noqa: S608  our own names
+    after = f"{sql} AND {{condition}} RETURNING {_column(model, 'pk')[0]} AS pk"
+    return sql, after, [_column(model, name)[1] for name in names], [_column(model, name)[1] for name, _ in where]
+
+
 @lru_cache(maxsize=200)
-def _insertion(model: type[Model], vendor: str) -> tuple[str, list[Field[Any, Any]]]:
+def _insertion(model: type[Model], vendor: str) -> tuple[str, str, list[Field[Any, Any]]]:
+    """The words of an INSERT alone and after another, and the fields in their order."""
     fields: Iterable[Any] = model._meta.local_concrete_fields
     written = [field for field in fields if not field.primary_key]
-    names, places = ", ".join(f'"{field.column}"' for field in written), ", ".join(["%s"] * len(written))
+    names = ", ".join(f'"{field.column}"' for field in written)
+    into = f'INSERT INTO "{model._meta.db_table}" ({names})'
+    back = f' RETURNING "{model._meta.pk.column}"'
     # The oldest SQLite that Django takes knows no RETURNING.
-    back = f' RETURNING "{model._meta.pk.column}"' if vendor == "postgresql" else ""
-    sql = f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({places}){back}'  # noqa: S608  our own names
-    return sql, written
+    alone = f"{into} VALUES ({', '.join(['%s'] * len(written))}){back if vendor == 'postgresql' else ''}"
+    after = f"{into} SELECT {', '.join(_place(field) for field in written)} WHERE {{condition}}{back} AS pk"
+    return alone, after, written
+
+
+def _place(field: Field[Any, Any]) -> str:
+    """PostgreSQL takes a value that is selected for a text unless it is told better; told so, it may shorten a text."""
+    kind = field.db_type(_here()) or ""
+    return "%s" if kind.startswith(("varchar", "text")) else f"%s::{kind}"
 
 
 @lru_cache(maxsize=2_000)

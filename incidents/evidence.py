@@ -32,10 +32,9 @@ def store(
     """
     # All of it or nothing: what fails in here fails the caller's transaction too.
     with transaction.atomic(savepoint=False):
-        number = _next_number(incident) if incident is not None else None
         result = plain(redact_json(fields.pop("result", None) or {}))
         incident_id = incident.pk if incident is not None else None
-        row = Evidence(incident_id=incident_id, number=number, kind=kind, created_at=now or clock.now())
+        row = Evidence(incident_id=incident_id, kind=kind, created_at=now or clock.now())
         for name, value in (fields | {"summary": summary}).items():
             setattr(row, name, _kept(name, value))
         packed = canonical(result)
@@ -43,20 +42,27 @@ def store(
             row.blob_sha256 = keep_bytes(packed, "application/json")
             result = {"moved_to_blob": sorted(result)}
         row.result = result
-        row.sha256 = digest(row, packed)
-        statements.insert(row)
+        if incident is not None:
+            _add(row, incident, packed)
+        else:
+            row.sha256 = digest(row, packed)
+            statements.insert(row)
     return row
 
 
-def _next_number(incident: Incident) -> int:
-    """Hand out a number by an UPDATE, which locks the incident's row; `incident` is refreshed."""
+def _add(row: Evidence, incident: Incident, packed: bytes) -> None:
+    """Add it under the incident's next number, whose UPDATE locks the incident's row; `incident` is refreshed."""
     # Who read the row under its lock knows the number; one that was read before is read once more.
-    if statements.increment(Incident, "last_evidence", pk=incident.pk, last_evidence=incident.last_evidence):
-        incident.last_evidence += 1
-    else:
-        statements.increment(Incident, "last_evidence", pk=incident.pk)
-        incident.last_evidence = Incident.objects.values_list("last_evidence", flat=True).get(pk=incident.pk)
-    return incident.last_evidence
+    while True:
+        row.number = incident.last_evidence + 1
+        row.sha256 = digest(row, packed)
+        as_read = {"pk": incident.pk, "last_evidence": incident.last_evidence}
+        raised = statements.changing(Incident, {}, "last_evidence", **as_read)
+        if statements.in_turn(raised, statements.adding(row)):
+            incident.last_evidence = row.number
+            return
+        locked = Incident.objects.select_for_update().values_list("last_evidence", flat=True)
+        incident.last_evidence = locked.get(pk=incident.pk)
 
 
 def _kept(name: str, value: Any) -> Any:

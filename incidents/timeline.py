@@ -94,9 +94,8 @@ def _append(
     entry.hash = digest(entry, cited)
     head = {"last_seq": entry.seq, "last_hash": entry.hash, "version": incident.version + 1}
     as_read = {name: getattr(incident, name) for name in _HEAD}
-    if not statements.update(Incident, head, pk=incident.pk, **as_read):
+    if not statements.in_turn(statements.changing(Incident, head, pk=incident.pk, **as_read), statements.adding(entry)):
         return False
-    statements.insert(entry)
     for name, value in head.items():
         setattr(incident, name, value)
     return True

@@ -36,9 +36,13 @@ def ask(
     due = now + timedelta(seconds=approval.timeout)
     shown = redact_json(preview.shown())
     sentence = shown["sentence"]
-    if not transitions.move(
+    if not transitions.go(
+        run,
         step,
+        "S4",
         was=("leased",),
+        now=now,
+        text=sentence,
         state="blocked",
         blocked_on="approval",
         due_at=due,
@@ -62,7 +66,6 @@ def ask(
         new_fact=new_fact,
     )
     _next_telling(step, request, definition)
-    transitions.event(run, "S4", now=now, state="blocked approval", step=step, text=sentence)
     fact = f" New: {new_fact}." if new_fact else ""
     row = evidence.store(
         incident=run.incident,
@@ -303,8 +306,8 @@ def go_on(run: Run, step: StepRun, *, was: tuple[str, ...], now: datetime, actor
     changes = {"stage": "apply", "attempts": 0, "t0": None}
     if step.lock_name:
         locks.line_up(run, step, was=was, now=now, transition="S6", actor=actor, **changes)
-    elif transitions.make_ready(step, was=was, now=now, **changes):
-        transitions.event(run, "S6", now=now, state="ready", step=step, actor=actor)
+    else:
+        transitions.go_ready(run, step, "S6", was=was, now=now, actor=actor, **changes)
 
 
 def reject(step: StepRun, *, digest: str, actor: Actor, reason: str) -> ApprovalRequest:
@@ -399,7 +402,7 @@ def _next_telling(step: StepRun, request: ApprovalRequest, definition: Definitio
     moments += [
         request.requested_at + timedelta(seconds=level.after) for level in definition.escalations[step.escalated :][:1]
     ]
-    transitions.move(step, was=("blocked",), tell_at=min(moments, default=None), escalated=step.escalated)
+    transitions.note_on(step, was=("blocked",), tell_at=min(moments, default=None), escalated=step.escalated)
 
 
 def ask_anew(run: Run, step: StepRun, *, fact: str, now: datetime) -> None:
@@ -414,8 +417,8 @@ def ask_anew(run: Run, step: StepRun, *, fact: str, now: datetime) -> None:
     if request.new_fact == fact:
         return
     _close(request, "superseded", now)
-    if transitions.make_ready(step, was=("blocked",), now=now, stage="preview", attempts=0, t0=None, pending_note=fact):
-        transitions.event(run, "S6", now=now, state="ready", step=step, text=f"asked anew: {fact}")
+    anew = {"stage": "preview", "attempts": 0, "t0": None, "pending_note": fact}
+    transitions.go_ready(run, step, "S6", was=("blocked",), now=now, text=f"asked anew: {fact}", **anew)
 
 
 def nobody_can(run: Run) -> list[str]:

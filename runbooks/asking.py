@@ -22,9 +22,13 @@ def ask(
     **values: Any,
 ) -> bool:
     """Keep the verdict as proposed, let go of the lock, and tell the owner; bounded by the run's deadline."""
-    moved = transitions.move(
+    moved = transitions.go(
+        run,
         step,
+        "S16",
         was=was,
+        now=now,
+        text=f"{verdict}: {reason}",
         state="blocked",
         blocked_on="ask",
         proposed_verdict=verdict,
@@ -38,7 +42,6 @@ def ask(
     if not moved:
         return False
     locks.release(step)
-    transitions.event(run, "S16", now=now, state="blocked ask", step=step, text=f"{verdict}: {reason}")
     owner = reading.spec_of(run).owner
     transitions.note(
         run,

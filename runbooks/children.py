@@ -135,9 +135,13 @@ def open_child(run: Run, step: StepRun, definition: Definition, given: dict[str,
     if not begun:
         starting.queue(child)
     starting.add_steps(child, pinned=pins)
-    transitions.move(
+    transitions.go(
+        run,
         step,
+        "S5",
         was=("pending",),
+        now=now,
+        text=f"run {child.uuid}",
         state="blocked",
         blocked_on="child",
         params={"pinned": pins, "with": given},
@@ -145,7 +149,6 @@ def open_child(run: Run, step: StepRun, definition: Definition, given: dict[str,
         due_at=now + timedelta(seconds=definition.timeout) if definition.timeout else None,
         tell_at=now + LOOK_AT_FIRST,
     )
-    transitions.event(run, "S5", now=now, state="blocked child", step=step, text=f"run {child.uuid}")
     transitions.event(child, "R1" if begun else "R1q", now=now, state=child.state, text=child.trigger_reason)
     did = "starts" if begun else "is queued behind another run"
     transitions.note(child, kind="run", text=f"Runbook {name} (revision {revision.number}) {did} for «{step.name}».")

@@ -34,19 +34,17 @@ def look_or_ask(run: Run, step: StepRun, effect: Effect, sentence: str, *, now: 
         in_doubt(run, step, effect, sentence, now=now)
         return
     ledger.mark(effect, "unknown", summary=sentence, now=now)
-    if transitions.make_ready(step, was=("leased",), now=now, stage="look_up", attempts=asked):
-        transitions.event(run, "S14", now=now, state="ready", step=step, text=f"looked up: {redact(sentence)}")
+    text = f"looked up: {redact(sentence)}"
+    transitions.go_ready(run, step, "S14", was=("leased",), now=now, text=text, stage="look_up", attempts=asked)
 
 
 def in_doubt(run: Run, step: StepRun, effect: Effect, sentence: str, *, now: datetime) -> None:
     """S14: the step keeps its lock and asks a person whether it happened; nothing is sent again by itself."""
     summary = redact(f"We may have done this: {step.name}. {sentence}")
-    if not transitions.move(
-        step, was=("leased",), state="unknown", reason="effect_unknown", summary=summary, lease_until=None
-    ):
+    changes: dict[str, Any] = {"state": "unknown", "reason": "effect_unknown", "summary": summary, "lease_until": None}
+    if not transitions.go(run, step, "S14", was=("leased",), now=now, text=redact(sentence), **changes):
         return
     ledger.mark(effect, "unknown", summary=sentence, now=now)
-    transitions.event(run, "S14", now=now, state="unknown", step=step, text=redact(sentence))
     transitions.note(run, kind="engine", text=summary, pinned=True, data={"step": step.step, "effect": effect.key})
     if run.state == "stopping":
         # Nobody is left to wait for: the question goes to the incident (S20).
@@ -87,8 +85,8 @@ def happened(run: Run, step: StepRun, *, yes: bool, now: datetime, actor_label: 
         # No lock is held while people think it over.
         locks.release(step)
     changes = {"generation": step.generation + 1, "attempts": 0, "stage": "preview" if asks else "apply"}
-    if transitions.make_ready(step, was=("unknown",), now=now, **changes):
-        transitions.event(run, "S15", now=now, state="ready", step=step, text="it did not happen; asked anew")
+    text = "it did not happen; asked anew"
+    transitions.go_ready(run, step, "S15", was=("unknown",), now=now, text=text, **changes)
 
 
 def might_double(step: StepRun) -> bool:
@@ -112,8 +110,8 @@ def send_again(run: Run, step: StepRun, *, now: datetime, actor: Actor) -> None:
         if asks:
             locks.release(step)
         changes |= {"generation": step.generation + 1, "stage": "preview" if asks else "apply"}
-    if transitions.make_ready(step, was=("unknown",), now=now, **changes):
-        transitions.event(run, "S15", now=now, state="ready", step=step, actor=actor, text="a person sends it again")
+    text = "a person sends it again"
+    transitions.go_ready(run, step, "S15", was=("unknown",), now=now, actor=actor, text=text, **changes)
 
 
 def read_back(run: Run, step: StepRun, definition: Definition, context: Context) -> None:

@@ -157,8 +157,8 @@ def _propose_anew(run: Run, step: StepRun, *, now: datetime) -> None:
         return
     ledger.end_attempt(step, "done", now)
     locks.release(step)
-    if transitions.make_ready(step, was=("leased",), now=now, stage="preview", attempts=0, t0=None):
-        transitions.event(run, "S6", now=now, state="ready", step=step, text="the service's level has changed")
+    anew = {"stage": "preview", "attempts": 0, "t0": None}
+    transitions.go_ready(run, step, "S6", was=("leased",), now=now, text="the service's level has changed", **anew)
 
 
 def _still_holds(run: Run, step: StepRun, definition: Definition, action: Action[Any], context: Context) -> bool:
@@ -221,9 +221,9 @@ def _put_off(run: Run, step: StepRun, definition: Definition, pending: Pending) 
             ledger.end_attempt(step, "pending", now)
             locks.release(fresh)
             due = now + timedelta(seconds=pending.poll_after)
-            changes = {"due_at": due, "lease_until": None, "attempts": max(0, fresh.attempts - 1)}
-            transitions.move(fresh, was=("leased",), state="sleeping", pending_note=pending.note[:300], **changes)
-            transitions.event(locked, "S10", now=now, state="sleeping", step=fresh, text=pending.note)
+            changes: dict[str, Any] = {"due_at": due, "lease_until": None, "attempts": max(0, fresh.attempts - 1)}
+            changes |= {"state": "sleeping", "pending_note": pending.note[:300]}
+            transitions.go(locked, fresh, "S10", was=("leased",), now=now, text=pending.note, **changes)
     if not in_time:
         _stale(run, step, f"Nothing was sent: a check gave no answer within {definition.timeout} s. {pending.note}")
     return False
@@ -263,8 +263,9 @@ def _looked_up(run: Run, step: StepRun, definition: Definition, effect: Effect, 
         ledger.end_attempt(step, "done" if found is False else "error", now, error=why)
         if found is False:
             ledger.mark(effect, "not_applied", summary="Not there when asked.", now=now)
-            if transitions.make_ready(fresh, was=("leased",), now=now, stage="apply"):
-                transitions.event(locked, "S15", now=now, state="ready", step=fresh, text="it did not happen")
+            transitions.go_ready(
+                locked, fresh, "S15", was=("leased",), now=now, text="it did not happen", stage="apply"
+            )
         elif fresh.attempts < doubt.LOST_WORKERS:
             _sleep(locked, fresh, definition, "effect_unknown", why, now)
         else:
@@ -397,8 +398,8 @@ def _sleep(run: Run, step: StepRun, definition: Definition, reason: str, sentenc
     """S10: another try after a pause."""
     pause = definition.pause_before(step.attempts + 1, seed=f"{step.pk}:{step.attempts}")
     due = now + timedelta(seconds=pause)
-    if transitions.move(step, was=("leased",), state="sleeping", due_at=due, lease_until=None, reason=reason):
-        transitions.event(run, "S10", now=now, state="sleeping", step=step, text=redact(sentence))
+    changes: dict[str, Any] = {"state": "sleeping", "due_at": due, "lease_until": None, "reason": reason}
+    transitions.go(run, step, "S10", was=("leased",), now=now, text=redact(sentence), **changes)
 
 
 @outlasted

@@ -176,11 +176,11 @@ def cut_off_child(run: Run, step: StepRun, *, now: datetime) -> None:
 
     One that has ended, or has begun to, is in time: what it comes to counts, however late this timer or its news is.
     """
-    transitions.move(step, was=("blocked",), due_at=None)
+    transitions.note_on(step, was=("blocked",), due_at=None)
     child = _open_child(step)
     if child is not None:
         given = written(reading.step_of(run, step).timeout)
-        transitions.move(step, was=("blocked",), reason=children.CUT_OFF)
+        transitions.note_on(step, was=("blocked",), reason=children.CUT_OFF)
         text = f"{step.name} has lasted {given}: runbook {child.runbook.slug} is cancelled."
         transitions.note(run, kind="run", text=text, data={"step": step.step, "reason": children.CUT_OFF})
         _cancel(child, reason=f"step {step.step} gives it {given}", now=now)
@@ -237,9 +237,14 @@ def settle(
     # A run that is ending asks nobody any more, and a dry run never does.
     if asks and not asked and run.state != "stopping" and not run.is_plan:
         return asking.ask(run, step, was=was, verdict=verdict, reason=reason, summary=summary, now=now, **values)
-    moved = transitions.move(
+    moved = transitions.go(
+        run,
         step,
+        transition,
         was=was,
+        now=now,
+        actor=actor,
+        text=reason,
         state="settled",
         blocked_on="",
         verdict=verdict,
@@ -253,7 +258,6 @@ def settle(
     )
     if not moved:
         return False
-    transitions.event(run, transition, now=now, state=f"settled {verdict}", step=step, actor=actor, text=reason)
     _tell_timeline(run, step, definition, evidence, actor=actor, now=now)
     _after_settle(run, step, steps, now=now)
     return True
@@ -273,8 +277,7 @@ def after_lost_worker(run: Run, step: StepRun, *, again: str | None, now: dateti
             transition="S12",
         )
         move_on(run, now=now)
-    elif transitions.make_ready(step, was=("leased",), now=now):
-        transitions.event(run, again, now=now, state="ready", step=step, text="its worker was lost")
+    elif transitions.go_ready(run, step, again, was=("leased",), now=now, text="its worker was lost"):
         transitions.note(
             run, kind="engine", text=f"{step.name} resumed at {now:%H:%M:%S} UTC after its worker was lost."
         )

@@ -177,22 +177,22 @@ def _claim(step_run_id: int, worker: str, before: Run | None = None, *, may_tell
 
 def _lease(run: Run, step: StepRun, worker: str, *, now: datetime) -> bool:
     """The UPDATE, with what is told of it; False when it is not ready."""
-    leased = transitions.move(
+    number, fence = step.attempts + 1, step.fence + 1
+    return transitions.go(
+        run,
         step,
+        "S8",
         was=("ready",),
+        now=now,
+        text=f"attempt {number}",
+        adding=Attempt(step_run_id=step.pk, number=number, fence=fence, worker=worker, started_at=now),
         state="leased",
-        fence=step.fence + 1,
-        attempts=step.attempts + 1,
+        fence=fence,
+        attempts=number,
         lease_until=now + leases.until(),
         worker=worker,
         t0=step.t0 or now,
     )
-    if leased:
-        statements.insert(
-            Attempt(step_run_id=step.pk, number=step.attempts, fence=step.fence, worker=worker, started_at=now)
-        )
-        transitions.event(run, "S8", now=now, state="leased", step=step, text=f"attempt {step.attempts}")
-    return leased
 
 
 def _claim_following(run: Run, steps: list[StepRun], worker: str, *, now: datetime) -> Claimed | None:
@@ -337,10 +337,8 @@ def failed(
         due = now + timedelta(seconds=min(pause, LONGEST_PAUSE))
         has_time = watched is None or sampling.has_time(watched, due)
         if not error.permanent and has_time and fresh.attempts < definition.attempts and not fresh.cancel_requested:
-            transitions.move(
-                fresh, was=("leased",), state="sleeping", due_at=due, lease_until=None, reason=error.reason
-            )
-            transitions.event(locked, "S10", now=now, state="sleeping", step=fresh, text=sentence)
+            changes: dict[str, Any] = {"state": "sleeping", "due_at": due, "lease_until": None, "reason": error.reason}
+            transitions.go(locked, fresh, "S10", was=("leased",), now=now, text=sentence, **changes)
             return
         if watched is not None:
             sampling.give_up(locked, watched, reason=error.reason, text=sentence, now=now)
@@ -380,16 +378,19 @@ def _sleep(
         else:
             ledger.end_attempt(step, "pending", now)
             fresh = transitions.step_of(step.pk)
-            transitions.move(
+            transitions.go(
+                locked,
                 fresh,
+                "S10",
                 was=("leased",),
+                now=now,
+                text=pending.note,
                 state="sleeping",
                 due_at=due,
                 lease_until=None,
                 attempts=max(0, fresh.attempts - 1),
                 pending_note=pending.note[:300],
             )
-            transitions.event(locked, "S10", now=now, state="sleeping", step=fresh, text=pending.note)
             return
     failed(run, step, definition, error, watched)
 

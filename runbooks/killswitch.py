@@ -102,9 +102,8 @@ def hold_back(run: Run, step: StepRun, switch: KillSwitch, *, now: datetime) -> 
     why = f"All effects are stopped by {switch.pulled_by}: {switch.reason}"
     ledger.end_attempt(step, "pending", now)
     changes: dict[str, Any] = {"attempts": max(0, step.attempts - 1), "pending_note": why[:300], "lease_until": None}
-    due = now + LOOK_AGAIN
-    if transitions.move(step, was=("leased",), state="blocked", blocked_on=BLOCKED_ON, due_at=due, **changes):
-        transitions.event(run, "S21", now=now, state="blocked stop", step=step, text=why)
+    changes |= {"state": "blocked", "blocked_on": BLOCKED_ON, "due_at": now + LOOK_AGAIN}
+    if transitions.go(run, step, "S21", was=("leased",), now=now, text=why, **changes):
         text = f"Not sent: {step.name}. {why}. It goes on once effects are allowed again."
         transitions.note(run, kind="engine", text=text, pinned=True, data={"step": step.step, "kill_switch": switch.pk})
 
@@ -112,14 +111,15 @@ def hold_back(run: Run, step: StepRun, switch: KillSwitch, *, now: datetime) -> 
 def look_again(run: Run, step: StepRun, *, now: datetime) -> None:
     """S22: back to its lock or to the workers, as if it had just been decided; later, while the switch still holds."""
     if engaged() is not None:
-        transitions.move(step, was=("blocked",), due_at=now + LOOK_AGAIN)
+        transitions.note_on(step, was=("blocked",), due_at=now + LOOK_AGAIN)
         return
     # Its time begins anew, and with it whatever is asked again before it is sent.
     changes: dict[str, Any] = {"pending_note": "", "t0": None}
     if not locks.holds(step):
         locks.line_up(run, step, was=("blocked",), now=now, transition="S22", **changes)
-    elif transitions.make_ready(step, was=("blocked",), now=now, **changes):
-        transitions.event(run, "S22", now=now, state="ready", step=step, text="effects are allowed again")
+    else:
+        text = "effects are allowed again"
+        transitions.go_ready(run, step, "S22", was=("blocked",), now=now, text=text, **changes)
 
 
 def _require(actor: Actor, permission: Permission) -> None:

@@ -28,10 +28,10 @@ def line_up(
     **changes: Any,
 ) -> bool:
     """Let a step wait for its lock, last in line, and take it at once if it is free. False when it was not ours."""
-    changes |= {"blocked_on": "lock", "lock_asked_at": now, "due_at": None, "lease_until": None}
-    if not transitions.move(step, was=was, state="blocked", **changes):
+    changes |= {"state": "blocked", "blocked_on": "lock", "lock_asked_at": now, "due_at": None, "lease_until": None}
+    name = changes.get("lock_name", step.lock_name)
+    if not transitions.go(run, step, transition, was=was, now=now, actor=actor, text=name, **changes):
         return False
-    transitions.event(run, transition, now=now, state="blocked lock", step=step, actor=actor, text=step.lock_name)
     take(run, step, now=now)
     return True
 
@@ -50,10 +50,9 @@ def take(run: Run, step: StepRun, *, now: datetime) -> bool:
             Lock.objects.create(name=step.lock_name, step_run=step, taken_at=now)
     except IntegrityError:
         return False
-    if not transitions.make_ready(step, was=("blocked",), now=now):
+    if not transitions.go_ready(run, step, "S7", was=("blocked",), now=now, text=step.lock_name):
         Lock.objects.filter(step_run=step).delete()
         return False
-    transitions.event(run, "S7", now=now, state="ready", step=step, text=step.lock_name)
     return True
 
 

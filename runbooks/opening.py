@@ -91,8 +91,10 @@ def _open(run: Run, step: StepRun, definition: Definition, context: dict[str, An
         children.open_child(run, step, definition, params, now=now)
     else:
         due = now + timedelta(seconds=definition.wait_seconds)
-        if transitions.move(step, was=("pending",), state="sleeping", due_at=due, started_at=now):
-            transitions.event(run, "S5", now=now, state="sleeping", step=step, text=f"until {due.isoformat()}")
+        until = f"until {due.isoformat()}"
+        transitions.go(
+            run, step, "S5", was=("pending",), now=now, text=until, state="sleeping", due_at=due, started_at=now
+        )
     return None
 
 
@@ -111,8 +113,7 @@ def _open_provider(
         if stage == "apply" and lock_name:
             locks.line_up(run, step, was=("pending",), now=now, transition="S3", **fields)
             return
-    if transitions.make_ready(step, was=("pending",), now=now, **fields):
-        transitions.event(run, "S3", now=now, state="ready", step=step)
+    transitions.go_ready(run, step, "S3", was=("pending",), now=now, **fields)
 
 
 def _open_watch(run: Run, step: StepRun, watch: Watch, rendered: dict[str, Any], *, now: datetime) -> None:
@@ -120,10 +121,9 @@ def _open_watch(run: Run, step: StepRun, watch: Watch, rendered: dict[str, Any],
     # Of an earlier round ("run again"): what those found stays as evidence.
     step.watch_samples.all().delete()
     due = watching.grid(watch, now).due(1)
-    fields = rendered | {"queue": "checks", "started_at": None}
-    if transitions.move(step, was=("pending",), state="sleeping", due_at=due, t0=now, **fields):
-        text = f"sample 1 of {watch.samples} due {due.isoformat()}"
-        transitions.event(run, "S5", now=now, state="sleeping", step=step, text=text)
+    fields = rendered | {"queue": "checks", "started_at": None, "state": "sleeping", "due_at": due, "t0": now}
+    text = f"sample 1 of {watch.samples} due {due.isoformat()}"
+    if transitions.go(run, step, "S5", was=("pending",), now=now, text=text, **fields):
         relapses.watch_begins(run, step)
 
 
@@ -131,9 +131,12 @@ def _open_manual(run: Run, step: StepRun, definition: Definition, text: str, *, 
     """A person is asked, told, and given until the step's timeout (S5)."""
     due = now + timedelta(seconds=definition.timeout)
     asked = definition.assign or reading.spec_of(run).owner
-    moved = transitions.move(
+    moved = transitions.go(
+        run,
         step,
+        "S5",
         was=("pending",),
+        now=now,
         state="blocked",
         blocked_on="human",
         due_at=due,
@@ -143,7 +146,6 @@ def _open_manual(run: Run, step: StepRun, definition: Definition, text: str, *, 
     )
     if not moved:
         return
-    transitions.event(run, "S5", now=now, state="blocked human", step=step)
     transitions.note(run, kind="run", text=f"{step.name} waits for {asked} until {due:%H:%M} UTC.", pinned=True)
     tell_waiting(run, step, asked=[asked], due=due, now=now)
     _next_telling(step, definition)
@@ -160,7 +162,7 @@ def tell_again(run: Run, step: StepRun, *, now: datetime) -> None:
         step.escalated = number
         params = dict(step.params or {})
         params["asked"] = [*params.get("asked", []), level.to]
-        transitions.move(step, was=("blocked",), params=params)
+        transitions.note_on(step, was=("blocked",), params=params)
         text = f"Nobody has answered for {level.after // 60} min: {level.to} is asked too. {step.name}"
         transitions.note(run, kind="run", text=text, pinned=True, data={"step": step.step, "level": number})
         tell_waiting(run, step, asked=[level.to], due=step.due_at, now=now, level=number)
@@ -171,7 +173,7 @@ def _next_telling(step: StepRun, definition: Definition) -> None:
     assert step.started_at is not None, "set when it was opened"
     levels = definition.escalations[step.escalated :]
     next_at = step.started_at + timedelta(seconds=levels[0].after) if levels else None
-    transitions.move(step, was=("blocked",), tell_at=next_at, escalated=step.escalated)
+    transitions.note_on(step, was=("blocked",), tell_at=next_at, escalated=step.escalated)
 
 
 def tell_waiting(run: Run, step: StepRun, *, asked: list[str], due: datetime, now: datetime, level: int = 0) -> None:

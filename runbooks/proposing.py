@@ -44,9 +44,13 @@ def _suggest(run: Run, step: StepRun, definition: Definition, preview: Preview, 
     due = now + (timedelta(seconds=approval.timeout) if approval else SUGGESTED_FOR)
     row = _kept(run, step, definition, preview, "Suggested")
     summary = f"Do this by hand: {preview.sentence}"
-    moved = transitions.move(
+    moved = transitions.go(
+        run,
         step,
+        "S5",
         was=("leased",),
+        now=now,
+        text=preview.sentence,
         state="blocked",
         blocked_on="human",
         due_at=due,
@@ -58,7 +62,6 @@ def _suggest(run: Run, step: StepRun, definition: Definition, preview: Preview, 
     )
     if not moved:
         return
-    transitions.event(run, "S5", now=now, state="blocked human", step=step, text=preview.sentence)
     transitions.note(
         run,
         kind="approval",

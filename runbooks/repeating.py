@@ -18,9 +18,14 @@ from runbooks.models import ApprovalRequest, Run, StepRun
 def again(run: Run, step: StepRun, *, actor: Actor, now: datetime, was: tuple[str, ...], told: bool = True) -> bool:
     """S17: the step starts over with a new generation: rendered anew, previewed anew, asked anew."""
     transitions.withdraw_request(step, now=now)
-    moved = transitions.move(
+    moved = transitions.go(
+        run,
         step,
+        "S17",
         was=was,
+        now=now,
+        actor=actor,
+        text="again",
         state="pending",
         blocked_on="",
         generation=step.generation + 1,
@@ -38,10 +43,8 @@ def again(run: Run, step: StepRun, *, actor: Actor, now: datetime, was: tuple[st
         cancel_requested=False,
         overridden_by="",
     )
-    if moved:
-        transitions.event(run, "S17", now=now, state="pending", step=step, actor=actor, text="again")
-        if told:
-            transitions.note(run, kind="run", actor=actor, text=f"{actor.label} runs {step.name} again.")
+    if moved and told:
+        transitions.note(run, kind="run", actor=actor, text=f"{actor.label} runs {step.name} again.")
     return moved
 
 

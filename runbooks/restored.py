@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Q
@@ -122,9 +123,9 @@ def _doubt(pk: int, now: datetime) -> None:
         },
     )
     summary = f"This may have been done: {step.name}. {_SINCE} that was made before its end."
-    changes = {"state": "unknown", "blocked_on": "", "lease_until": None, "worker": "", "due_at": None}
-    if transitions.move(step, was=_BEFORE_SENDING, reason="effect_unknown", summary=summary, **changes):
-        transitions.event(run, "S14", now=now, state="unknown", step=step, text=_SINCE)
+    changes: dict[str, Any] = {"state": "unknown", "blocked_on": "", "lease_until": None, "worker": "", "due_at": None}
+    changes |= {"reason": "effect_unknown", "summary": summary}
+    if transitions.go(run, step, "S14", was=_BEFORE_SENDING, now=now, text=_SINCE, **changes):
         transitions.note(run, kind="engine", text=summary, pinned=True, data={"step": step.step})
         opening.tell_waiting(run, step, asked=[reading.spec_of(run).owner], due=run.deadline_at, now=now)
 

@@ -186,9 +186,13 @@ def take(run: Run, found: Watching, judgement: Judgement, row: Evidence, *, now:
         _settle(run, found, step, end, row, now=now)
         return
     due, text = found.grid.due(k + 1), f"Sample {k} of {found.watch.samples}"
-    transitions.move(
+    transitions.go(
+        run,
         step,
+        "S10",
         was=("leased",),
+        now=now,
+        text=f"{text}: {judgement.verdict}",
         state="sleeping",
         due_at=due,
         lease_until=None,
@@ -200,10 +204,9 @@ def take(run: Run, found: Watching, judgement: Judgement, row: Evidence, *, now:
         value=row.value,
         evidence_id=row.pk,
     )
-    transitions.event(run, "S10", now=now, state="sleeping", step=step, text=f"{text}: {judgement.verdict}")
-    if due <= now and transitions.make_ready(step, was=("sleeping",), now=now):
+    if due <= now:
         # It makes up for what fell due meanwhile, without a tick between two samples.
-        transitions.event(run, "S11", now=now, state="ready", step=step)
+        transitions.go_ready(run, step, "S11", was=("sleeping",), now=now)
 
 
 def lost(run: Run, found: Watching, *, now: datetime) -> None:

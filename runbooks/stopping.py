@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F, Max
+from django.db.models import Max
 
 from catalog.actors import ENGINE, Actor
 from common import background, statements
@@ -74,22 +74,25 @@ def make(move: planning.Move, run: Run, rows: Rows, *, now: datetime) -> bool:
 
 def _cancel(run: Run, step: StepRun, *, now: datetime) -> bool:
     """S18, S19: a raised fence makes a late result evidence only."""
-    was = step.state
-    changes: dict[str, Any] = {"state": "cancelled", "blocked_on": "", "due_at": None, "lease_until": None}
-    if not StepRun.objects.filter(pk=step.pk, state=was).update(fence=F("fence") + 1, settled_at=now, **changes):
+    name = "S19" if step.state == "leased" else "S18"
+    changes: dict[str, Any] = {"state": "cancelled", "fence": step.fence + 1, "settled_at": now}
+    changes |= {"blocked_on": "", "due_at": None, "lease_until": None}
+    if not transitions.go(run, step, name, was=(step.state,), now=now, **changes):
         return False
-    step.state = "cancelled"
     transitions.withdraw_request(step, now=now)
     locks.release(step)
-    transitions.event(run, "S19" if was == "leased" else "S18", now=now, state="cancelled", step=step)
     return True
 
 
 def _give_up_unknown(run: Run, step: StepRun, *, now: datetime) -> bool:
     """S20: nobody said whether it happened; the incident keeps an open question that blocks resolving it."""
-    moved = transitions.move(
+    moved = transitions.go(
+        run,
         step,
+        "S20",
         was=(step.state,),
+        now=now,
+        text="effect_unknown",
         state="settled",
         blocked_on="",
         verdict="error",
@@ -102,7 +105,6 @@ def _give_up_unknown(run: Run, step: StepRun, *, now: datetime) -> bool:
         return False
     Effect.objects.filter(step_run=step, generation=step.generation, state="sent").update(state="unknown", ended_at=now)
     locks.release(step)
-    transitions.event(run, "S20", now=now, state="settled error", step=step, text="effect_unknown")
     if run.incident is not None:
         lifecycle.open_gate(
             run.incident,

@@ -303,8 +303,7 @@ def _ring(pk: int, now: datetime) -> None:
         # It let go of its lock for the pause, so it lines up again.
         locks.line_up(run, step, was=("sleeping",), now=now, transition="S11")
     elif step.state == "sleeping":
-        if transitions.make_ready(step, was=("sleeping",), now=now):
-            transitions.event(run, "S11", now=now, state="ready", step=step)
+        transitions.go_ready(run, step, "S11", was=("sleeping",), now=now)
     elif step.blocked_on == "approval":
         approvals.expire(run, step, now=now)
     elif step.blocked_on == killswitch.BLOCKED_ON:

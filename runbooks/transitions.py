@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 from catalog.actors import ENGINE, Actor
 from common import background, live, statements
@@ -17,6 +17,8 @@ from runbooks.models import ApprovalRequest, Run, RunEvent, StepRun
 
 # Texts of a step that checks and actions write, so that they may repeat what was sent to them.
 _OF_OTHERS = {"summary", "reason", "pending_note"}
+# States that an event names together with what the step waits for, or came to.
+_SAID_WITH = {"settled": "verdict", "blocked": "blocked_on"}
 
 
 def lock_run(run_id: int) -> Run:
@@ -114,15 +116,61 @@ def event(
     text: str = "",
 ) -> None:
     """Write one transition as the run's next event and raise the run's version, in the caller's transaction."""
-    # Who holds the run's lock has read its number; one that was read before the lock is read once more.
-    if statements.increment(Run, "seq", "version", pk=run.pk, seq=run.seq):
-        run.seq += 1
-    else:
-        statements.increment(Run, "seq", "version", pk=run.pk)
-        run.seq = Run.objects.values_list("seq", flat=True).get(pk=run.pk)
+    _tell(run, transition, [], now=now, state=state, step=step, actor=actor, text=text)
+
+
+def go(
+    run: Run,
+    step: StepRun,
+    transition: str,
+    *,
+    was: tuple[str, ...],
+    now: datetime,
+    actor: Actor = ENGINE,
+    text: str = "",
+    adding: Model | None = None,
+    **changes: Any,
+) -> bool:
+    """Take a step through a transition and tell it as the run's next event, if it is still in one of the states `was`.
+
+    False, with nothing written, when somebody else was first. `adding` is a row that is added with it.
+    """
+    state = changes["state"]
+    if state in _SAID_WITH:
+        state = f"{state} {changes[_SAID_WITH[state]]}"
+    # Whoever was to be told of the old state is not told any more.
+    changes.setdefault("tell_at", None)
+    writes = [_changing(step, was, changes)] + ([statements.adding(adding)] if adding is not None else [])
+    if not _tell(run, transition, writes, now=now, state=state, step=step, actor=actor, text=text):
+        return False
+    _take_on(step, changes)
+    return True
+
+
+def go_ready(run: Run, step: StepRun, transition: str, *, was: tuple[str, ...], now: datetime, **more: Any) -> bool:
+    """The same to put a step before the workers, who get a hint once this is committed."""
+    nothing: dict[str, Any] = {"blocked_on": "", "due_at": None, "lease_until": None}
+    moved = go(run, step, transition, was=was, now=now, state="ready", ready_at=now, published_at=now, **nothing | more)
+    if moved:
+        background.hint("runbooks.execute", step.queue, step.pk)
+    return moved
+
+
+def _tell(
+    run: Run,
+    transition: str,
+    before: list[statements.Write],
+    *,
+    now: datetime,
+    state: str,
+    step: StepRun | None,
+    actor: Actor,
+    text: str,
+) -> bool:
+    """An event, after what it tells of; False, with nothing written, where that did not find its row."""
     told = RunEvent(
         run_id=run.pk,
-        seq=run.seq,
+        seq=run.seq + 1,
         at=now,
         transition=transition,
         step=step.step if step else "",
@@ -131,43 +179,40 @@ def event(
         actor=actor.label[:120],
         text=redact(text)[:500],
     )
-    statements.insert(told)
+    raised = statements.changing(Run, {}, "seq", "version", pk=run.pk, seq=run.seq)
+    written = statements.in_turn(*before, raised, statements.adding(told))
+    if before and not written:
+        return False
+    if written < len(before) + 2:
+        # Who holds the run's lock has read its number; one that was read before the lock is read once more.
+        statements.increment(Run, "seq", "version", pk=run.pk)
+        told.seq = Run.objects.values_list("seq", flat=True).get(pk=run.pk)
+        statements.insert(told)
+    run.seq = told.seq
     if run.incident_id is None:
         # No timeline tells the team's lists of it.
         timeline.bump(run.team_id)
     transaction.on_commit(live.wake)
-
-
-def move(step: StepRun, *, was: tuple[str, ...], **changes: Any) -> bool:
-    """Change a step only if it is still in one of the states `was`; False when somebody else was first."""
-    if "state" in changes:
-        # Whoever was to be told of the old state is not told any more.
-        changes.setdefault("tell_at", None)
-    for name in _OF_OTHERS & changes.keys():
-        changes[name] = redact(changes[name])
-    if not statements.update(StepRun, changes, pk=step.pk, state=was):
-        return False
-    for name, value in changes.items():
-        setattr(step, name, value)
     return True
 
 
-def make_ready(step: StepRun, *, was: tuple[str, ...], now: datetime, **changes: Any) -> bool:
-    """Put a step before the workers and send them a hint once this is committed."""
-    moved = move(
-        step,
-        was=was,
-        state="ready",
-        blocked_on="",
-        due_at=None,
-        lease_until=None,
-        ready_at=now,
-        published_at=now,
-        **changes,
-    )
-    if moved:
-        background.hint("runbooks.execute", step.queue, step.pk)
-    return moved
+def note_on(step: StepRun, *, was: tuple[str, ...], **changes: Any) -> bool:
+    """Change what a step's row says beside its state, if it is in one of the states `was`; False when it is not."""
+    if not statements.in_turn(_changing(step, was, changes)):
+        return False
+    _take_on(step, changes)
+    return True
+
+
+def _changing(step: StepRun, was: tuple[str, ...], changes: dict[str, Any]) -> statements.Write:
+    for name in _OF_OTHERS & changes.keys():
+        changes[name] = redact(changes[name])
+    return statements.changing(StepRun, changes, pk=step.pk, state=was)
+
+
+def _take_on(step: StepRun, changes: dict[str, Any]) -> None:
+    for name, value in changes.items():
+        setattr(step, name, value)
 
 
 def withdraw_request(step: StepRun, *, now: datetime) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 from django.db.models import Model, QuerySet
 from django.db.transaction import TransactionManagementError
 from django.forms.models import model_to_dict
@@ -153,3 +153,37 @@ def test_a_row_is_added_as_save_adds_it(team: Team) -> None:
     added.title = "changed"
     added.save()
     assert Service.objects.get(slug="added").title == "changed"
+
+
+def test_in_turn_each_is_written_if_the_one_before_it_found_its_row(team: Team) -> None:
+    now = clock.now()
+
+    def added(slug: str) -> Service:
+        return Service(team=team, slug=slug, title="x", rollback={"a": [1, None, "é"]}, created_at=now)
+
+    saved, other, last = added("saved"), added("other"), added("last")
+    saved.save()
+    renamed = statements.changing(Team, {"name": "It's %"}, "version", pk=team.pk, version=team.version)
+    with CaptureQueriesContext(connection) as seen:
+        assert statements.in_turn(renamed, statements.adding(other), statements.adding(last)) == 3
+        assert statements.in_turn(renamed, statements.adding(added("never"))) == 0
+    assert connection.vendor == "sqlite" or len(seen.captured_queries) == 2
+    assert (Team.objects.get(pk=team.pk).name, Team.objects.get(pk=team.pk).version) == ("It's %", team.version + 1)
+    one, two, three = Service.objects.order_by("pk")
+    assert (two, three) == (other, last)
+    same = [model_to_dict(row, exclude=["id", "slug"]) for row in (one, two, three)]
+    assert same[0] == same[1] == same[2]
+    assert statements.in_turn(statements.adding(added("first")), statements.changing(Service, {"tier": 2}, pk=0)) == 1
+
+
+def test_a_text_too_long_for_its_column_is_refused_in_turn_too(team: Team) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite knows no lengths")
+    with pytest.raises(DataError), transaction.atomic():
+        statements.in_turn(statements.adding(Service(team=team, slug="x" * 200, created_at=clock.now())))
+
+
+def test_in_turn_is_for_transactions_only(transactional_db: None) -> None:
+    team = make_team("alone")
+    with pytest.raises(TransactionManagementError):
+        statements.in_turn(statements.changing(Team, {"name": "x"}, pk=team.pk))

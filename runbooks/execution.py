@@ -58,8 +58,8 @@ _ready = statements.Written(
     )
 )
 
-# A step that is leased to us, its run, and what it is to do.
-Claimed = tuple[Run, StepRun, Definition]
+# The run of a step that is leased to us, the step, what it is to do, and since when.
+Claimed = tuple[Run, StepRun, Definition, datetime]
 
 
 def worker_name() -> str:
@@ -84,7 +84,7 @@ def execute(step_run_id: int, worker: str = "") -> None:
     try:
         claimed = claim(step_run_id, worker)
         while claimed is not None:
-            run, step, _ = claimed
+            run, step, *_ = claimed
             at_hand = step.pk
             claimed = _carry_out(*claimed) or _claim_next(run, step.queue, worker)
     except reading.Unreadable as error:
@@ -99,14 +99,14 @@ def _claim_next(run: Run, queue: str, worker: str) -> Claimed | None:
     return claim(ready.pk, worker, run) if ready else None
 
 
-def _carry_out(run: Run, step: StepRun, definition: Definition) -> Claimed | None:
+def _carry_out(run: Run, step: StepRun, definition: Definition, now: datetime) -> Claimed | None:
     """A step that is ours; gives the one that was claimed as it was settled, if any."""
     following: Claimed | None = None
     crashpoint("K1")
     held = leases.hold(step.pk, step.fence, seconds=definition.timeout + 5)
     try:
         if step.kind == "check":
-            following = _check(run, step, definition)
+            following = _check(run, step, definition, now)
         elif step.stage == "preview":
             _preview(run, step, definition)
         else:
@@ -172,7 +172,7 @@ def _claim(step_run_id: int, worker: str, before: Run | None = None, *, may_tell
         if watched is not None and not sampling.begin(run, watched, now=now, may_tell=may_tell):
             ledger.end_attempt(step, "error", now, error=sampling.TOO_LATE)
             return None
-    return run, step, definition
+    return run, step, definition, now
 
 
 def _lease(run: Run, step: StepRun, worker: str, *, now: datetime) -> bool:
@@ -206,13 +206,13 @@ def _claim_following(run: Run, steps: list[StepRun], worker: str, *, now: dateti
         if step.state == "ready" and step.kind == "check" and knows(step.provider):
             definition = reading.step_of(run, step)
             if definition.watch is None:
-                return (run, step, definition) if _lease(run, step, worker, now=now) else None
+                return (run, step, definition, now) if _lease(run, step, worker, now=now) else None
     return None
 
 
-def context_of(run: Run, step: StepRun, definition: Definition) -> Context:
-    """What a provider may know about the run."""
-    now = clock.now()
+def context_of(run: Run, step: StepRun, definition: Definition, now: datetime | None = None) -> Context:
+    """What a provider may know about the run; `now` where the clock was read a moment ago."""
+    now = now or clock.now()
     incident = run.incident
     return Context(
         team=run.team,
@@ -229,10 +229,10 @@ def context_of(run: Run, step: StepRun, definition: Definition) -> Context:
     )
 
 
-def _check(run: Run, step: StepRun, definition: Definition) -> Claimed | None:
+def _check(run: Run, step: StepRun, definition: Definition, now: datetime) -> Claimed | None:
     check = CHECKS.get(definition.provider)
     watched = sampling.of(run, step, definition)
-    context = context_of(run, step, definition)
+    context = context_of(run, step, definition, now)
     if watched is not None:
         context = sampling.context_of(watched, context)
     found = called(

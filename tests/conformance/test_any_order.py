@@ -244,12 +244,12 @@ class Story(RuleBasedStateMachine):
     @rule(answer=st.sampled_from([*ANSWERS]), act=st.sampled_from([*ACTS]))
     def wake(self, answer: str, act: str) -> None:
         """One that was frozen goes on, as if no time had passed."""
-        run, step, definition = self.frozen.pop(0)
+        run, step, definition, now = self.frozen.pop(0)
         self.world.checks, self.world.actions = [ANSWERS[answer]], [ACTS[act]]
         held = leases.hold(step.pk, step.fence, seconds=definition.timeout)
         with contextlib.suppress(Killed):
             if step.kind == "check":
-                self.goes_on(execution._check(run, step, definition))
+                self.goes_on(execution._check(run, step, definition, now))
             elif step.stage == "preview":
                 execution._preview(run, step, definition)
             else:

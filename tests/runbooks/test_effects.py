@@ -119,7 +119,7 @@ def test_it_sends_nothing_without_the_lease(team: Team, incident: Incident, worl
     run = acting(team, incident, "set")
     claimed = execution.claim(step(run, "act").pk, "slow")
     assert claimed is not None
-    _, taken, definition = claimed
+    _, taken, definition, _ = claimed
     held = leases.hold(taken.pk, taken.fence, seconds=300)
     moved_clock.forward(seconds=61)
     effects.carry_out(run, taken, definition, held, execution.context_of(run, taken, definition))
@@ -247,7 +247,7 @@ def test_it_is_not_sent_again_by_a_worker_that_finds_it_sent(team: Team, inciden
         intended_at=clock.now(),
     )
     held = leases.hold(claimed[1].pk, claimed[1].fence, seconds=300)
-    effects.carry_out(*claimed, held, execution.context_of(*claimed))
+    effects.carry_out(*claimed[:3], held, execution.context_of(*claimed))
     leases.drop(held)
     assert world.calls == []
     assert states(run)["act"] == "unknown"

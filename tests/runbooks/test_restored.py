@@ -31,7 +31,7 @@ def intend(run: Run, state: str) -> None:
     """A worker has taken the action and noted its effect."""
     claimed = execution.claim(step(run, "act").pk, "worker@gone")
     assert claimed is not None
-    _, taken, _ = claimed
+    taken = claimed[1]
     Effect.objects.create(
         key=ledger.key_of(run, taken), step_run=taken, provider="notify.send", effect_class="notify", state=state,
         generation=taken.generation, params={}, params_digest="", intended_at=clock.now(),

@@ -14,9 +14,10 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
 
-from django.db import DEFAULT_DB_ALIAS, IntegrityError, connection, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, connection, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Field, Model, QuerySet
+from django.db.models.base import ModelState
 from django.db.models.query import FlatValuesListIterable, ModelIterable, get_related_populators
 from django.db.transaction import TransactionManagementError
 
@@ -157,7 +158,11 @@ def _object(shape: Any, select: Any) -> Callable[[list[Any]], Model]:
     others = get_related_populators(shape, select, connection.alias)  # type: ignore[call-arg]
 
     def made(row: list[Any]) -> Model:
-        one = model.from_db(connection.alias, names, row[own])
+        # As `from_db`, without a call for each column: nobody listens to the making of a row.
+        one = model.__new__(model)
+        one._state = state = ModelState()  # noqa: SLF001
+        state.adding, state.db = False, connection.alias
+        one.__dict__.update(zip(names, row[own], strict=True))
         for other in others:
             other.populate(row, one)
         return one
@@ -211,9 +216,10 @@ class Write:
         """Write it; how many rows."""
         with here.cursor() as cursor:
             cursor.execute(self.alone, self.values)
-            if self.row is not None:
+            done = int(cursor.rowcount)
+            if self.row is not None and done:
                 self.number(cursor.fetchone()[0] if here.vendor == "postgresql" else cursor.lastrowid, here)
-            return int(cursor.rowcount)
+            return done
 
 
 def changing(model: type[Model], changes: Mapping[str, Any], *raised: str, **where: Any) -> Write:
@@ -226,33 +232,54 @@ def changing(model: type[Model], changes: Mapping[str, Any], *raised: str, **whe
     alone, after, written, tested = _updating(
         model, tuple(changes), raised, tuple((name, len(values)) for name, values in wanted.items())
     )
-    values = [field.get_db_prep_save(value, here) for field, value in zip(written, changes.values(), strict=True)]
+    values = [_saved(field, value, here) for field, value in zip(written, changes.values(), strict=True)]
     for field, ones in zip(tested, wanted.values(), strict=True):
         values += [field.get_db_prep_value(one, here) for one in ones]
     return Write(alone, after, values)
 
 
-def adding(row: Model) -> Write:
-    """Add a row that is new; it gets its number. Defaults are those that making the object gave it."""
+def adding(row: Model, *, once: bool = False) -> Write:
+    """Add a row that is new; it gets its number. Defaults are those that making the object gave it.
+
+    `once`: nothing is added where something that is unique about it is there.
+    """
     here = _here()
-    alone, after, fields = _insertion(type(row), here.vendor)
-    values = [field.get_db_prep_save(field.pre_save(row, add=True), here) for field in fields]
+    alone, after, fields = _insertion(type(row), here.vendor, once)
+    values = [_saved(field, field.pre_save(row, add=True), here) for field in fields]
     return Write(alone, after, values, row)
+
+
+# What most columns take as it is. Numbers are not among it: PostgreSQL is told how large the column is.
+_AS_IT_IS: dict[type[Field[Any, Any]], type] = {
+    models.CharField: str,
+    models.TextField: str,
+    models.BooleanField: bool,
+}
+
+
+def _saved(field: Field[Any, Any], value: Any, here: BaseDatabaseWrapper) -> Any:
+    is_as_it_is = value is None or type(value) is _AS_IT_IS.get(type(field))
+    return value if is_as_it_is else field.get_db_prep_save(value, here)
+
+
+def make(write: Write) -> int:
+    """Write it; how many rows."""
+    return write.make(_here())
 
 
 def update(model: type[Model], changes: Mapping[str, Any], **where: Any) -> int:
     """Change such rows; how many."""
-    return changing(model, changes, **where).make(_here())
+    return make(changing(model, changes, **where))
 
 
 def increment(model: type[Model], *names: str, **where: Any) -> int:
     """Raise numbers of such rows by one; how many rows."""
-    return changing(model, {}, *names, **where).make(_here())
+    return make(changing(model, {}, *names, **where))
 
 
 def insert(row: Model) -> None:
     """Add a row."""
-    adding(row).make(_here())
+    make(adding(row))
 
 
 def in_turn(*writes: Write) -> int:
@@ -289,22 +316,16 @@ def _chain(*each: str) -> str:
 
 
 def insert_once(row: M, there: Callable[[], M | None]) -> tuple[M, bool]:
-    """Add a row unless `there` finds its like, also one that another adds meanwhile; which is there, and if it is new.
+    """Add a row unless its like is there, also one that another adds meanwhile; which is there, and if it is new.
 
-    As `get_or_create`. Raises IntegrityError where something else about the row is refused.
+    `there` finds the like. Raises IntegrityError where something else about the row is refused.
     """
+    if make(adding(row, once=True)):
+        return row, True
     found = there()
-    if found is not None:
-        return found, False
-    try:
-        with transaction.atomic():
-            insert(row)
-    except IntegrityError:
-        found = there()
-        if found is None:
-            raise
-        return found, False
-    return row, True
+    if found is None:
+        raise IntegrityError(f"There is a {type(row).__name__} of which something is the same, and not its like.")
+    return found, False
 
 
 @lru_cache(maxsize=1_000)
@@ -321,16 +342,17 @@ def _updating(
 
 
 @lru_cache(maxsize=200)
-def _insertion(model: type[Model], vendor: str) -> tuple[str, str, list[Field[Any, Any]]]:
+def _insertion(model: type[Model], vendor: str, once: bool) -> tuple[str, str, list[Field[Any, Any]]]:
     """The words of an INSERT alone and after another, and the fields in their order."""
     fields: Iterable[Any] = model._meta.local_concrete_fields
     written = [field for field in fields if not field.primary_key]
     names = ", ".join(f'"{field.column}"' for field in written)
+    unless = " ON CONFLICT DO NOTHING" if once else ""
     into = f'INSERT INTO "{model._meta.db_table}" ({names})'
     back = f' RETURNING "{model._meta.pk.column}"'
     # The oldest SQLite that Django takes knows no RETURNING.
-    alone = f"{into} VALUES ({', '.join(['%s'] * len(written))}){back if vendor == 'postgresql' else ''}"
-    after = f"{into} SELECT {', '.join(_place(field) for field in written)} WHERE {{condition}}{back} AS pk"
+    alone = f"{into} VALUES ({', '.join(['%s'] * len(written))}){unless}{back if vendor == 'postgresql' else ''}"
+    after = f"{into} SELECT {', '.join(_place(field) for field in written)} WHERE {{condition}}{unless}{back} AS pk"
     return alone, after, written
 
 

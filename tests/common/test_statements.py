@@ -87,9 +87,8 @@ def test_columns_are_those_that_values_list_gives(team: Team) -> None:
 
 
 def test_a_row_is_added_once_and_another_fault_is_told(team: Team) -> None:
-    found: list[Team | None] = [None, team]
     same = Team(slug=team.slug, name="again", created_at=clock.now())
-    assert statements.insert_once(same, lambda: found.pop(0)) == (team, False), "another was quicker"
+    assert statements.insert_once(same, lambda: team) == (team, False)
     with pytest.raises(IntegrityError):
         statements.insert_once(same, lambda: None)
     other = Team(slug="other", name="other", created_at=clock.now())

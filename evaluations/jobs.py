@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from catalog.connectors.http_json import HttpJson
 from catalog.models import Connection, Service
 from common import clock
 from common.background import enqueue
 from common.errors import Invalid
+from common.statements import Written
 from evaluations import tasks
 from evaluations.models import Evaluation, EvaluationSet
 from evaluations.scoring import MAX_ATTEMPTS, work
@@ -79,10 +80,16 @@ def end_leases() -> int:
     return Evaluation.objects.filter(state="running").update(lease_until=clock.now())
 
 
+def _free(now: datetime, asked_before: datetime) -> QuerySet[Evaluation]:
+    unleased = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
+    waiting = Evaluation.objects.filter(Q(state="queued") & unleased | Q(state="running", lease_until__lt=now))
+    return waiting.filter(created_at__lt=asked_before).order_by("id")
+
+
+_due = Written(lambda now, asked_before: _free(now, asked_before).values_list("id", flat=True)[:100])
+
+
 def due(now: datetime, *, asked_before: datetime | None = None) -> list[int]:
     """Ids of the jobs that nobody works on, oldest first."""
-    free = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
-    waiting = Evaluation.objects.filter(Q(state="queued") & free | Q(state="running", lease_until__lt=now))
-    if asked_before is not None:
-        waiting = waiting.filter(created_at__lt=asked_before)
-    return list(waiting.order_by("id").values_list("id", flat=True)[:100])
+    # Whatever was asked by now was asked before a moment from now.
+    return _due(now, asked_before or now + timedelta(seconds=1))

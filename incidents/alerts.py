@@ -17,6 +17,7 @@ from django.db import connection, transaction
 
 from catalog.models import Service
 from common import statements
+from common.statements import Written
 from incidents import grouping
 from incidents.episodes import CHANGING, Find, Turn, new_row, turn
 from incidents.models import Alert, Endpoint, Incident
@@ -123,21 +124,35 @@ def _apply(endpoint: Endpoint, told: dict[str, Told], *, now: datetime, opening:
     folded: list[Turn] = []
     for row in sorted(rows, key=lambda alert: alert.dedup_key):
         row.endpoint, one = endpoint, told[row.dedup_key]
+        service = find(row.service_name)
+        if service is not None and service.pk == row.service_id:
+            # The row came without it.
+            row.service = service
         found = turn(row, one.notices, count=counts[row.dedup_key], delivery_id=one.delivery_id, now=now, find=find)
         found.told_by = one.first_id
         folded.append(found)
     placed = grouping.place(endpoint, folded, now=now, opening=opening)
     _write_back(folded)
     newest = max((one.delivery_id for one in told.values() if one.delivery_id is not None), default=None)
-    grouping.tell(endpoint, folded, placed, delivery_id=newest, now=now)
+    grouping.tell(endpoint, folded, placed, delivery_id=newest)
     return _touched(folded, placed)
+
+
+_counted_alone = Written(
+    lambda endpoint, key, delivery: Alert.objects.filter(
+        endpoint=endpoint, dedup_key=key, last_delivery_id=delivery
+    ).values_list("pk", flat=True)[:1]
+)
 
 
 def _counted(endpoint: Endpoint, told: dict[str, Told]) -> set[str]:
     """The keys whose telling was counted before, by a worker that died afterwards."""
-    ids = {one.delivery_id for one in told.values()} - {None}
+    ids = {one.delivery_id for one in told.values() if one.delivery_id is not None}
     if not ids:
         return set()
+    if len(told) == len(ids) == 1:
+        # Usually it is one alert of one delivery.
+        return {key for key in told if _counted_alone(endpoint.pk, key, *ids)}
     rows = Alert.objects.filter(endpoint=endpoint, dedup_key__in=list(told), last_delivery_id__in=ids).order_by()
     return {key for key, last in rows.values_list("dedup_key", "last_delivery_id") if last == told[key].delivery_id}
 
@@ -171,10 +186,18 @@ def _touched(folded: list[Turn], placed: grouping.Placed) -> list[Touched]:
     ]
 
 
+_service = Written(lambda team, slug: Service.objects.filter(team=team, slug=slug))
+
+
+def _of_team(endpoint: Endpoint, slugs: set[str]) -> Iterable[Service]:
+    return Service.objects.filter(team=endpoint.team_id, slug__in=slugs) if slugs else ()
+
+
 def _services(endpoint: Endpoint, names: set[str]) -> Find:
     """How names are understood here: as services of the endpoint's team and of no other, whatever a label says."""
     slugs = {name.lower() for name in names if name}
-    known = {row.slug: row for row in Service.objects.filter(team=endpoint.team_id, slug__in=slugs)} if slugs else {}
+    rows = _service(endpoint.team_id, *slugs) if len(slugs) == 1 else _of_team(endpoint, slugs)
+    known = {row.slug: row for row in rows}
 
     def find(name: str) -> Service | None:
         return known.get(name.lower()) if name else endpoint.service

@@ -14,9 +14,11 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Q
+from django.db.models.functions import Left
 
 from catalog.actors import ALERT
-from common.statements import HowMany
+from common import clock
+from common.statements import HowMany, Written
 from incidents import evidence, intake, lifecycle, timeline
 from incidents.episodes import SEVERITY_OF, Turn
 from incidents.models import Alert, Endpoint, Evidence, Incident
@@ -90,14 +92,15 @@ def place(endpoint: Endpoint, turns: list[Turn], *, now: datetime, opening: bool
     if opening:
         lifecycle.lock_numbers()
     services = {found.alert.service_id for found in opened if found.alert.service_id}
-    wanted = Q(group_key__in=[*keys, _storm_key(endpoint)]) | Q(service__in=services, is_drill=False)
-    rows = Incident.objects.select_for_update().filter(
-        Q(pk__in=linked) | (Q(team=endpoint.team_id) & ~Q(state__in=_CLOSED) & wanted) if opened else Q(pk__in=linked)
-    )
-    placed.incidents = {row.pk: row for row in rows.order_by("pk")}
-    missing = {group_key(endpoint, found.alert) for found in opened if _find(placed, endpoint, found.alert) is None}
+    placed.incidents = _locked(endpoint, linked, keys, services)
+    missing = _missing(placed, endpoint, opened)
     if missing and not opening:
-        raise MustOpen
+        if placed.incidents:
+            raise MustOpen
+        # No incident is locked yet, so it is not too late for the lock that comes first.
+        lifecycle.lock_numbers()
+        placed.incidents = _locked(endpoint, linked, keys, services)
+        missing = _missing(placed, endpoint, opened)
     if len(missing) > OPENED_TOGETHER:
         raise TooMany(_pieces(endpoint, turns))
     # The worst alert gives a new incident its title and severity.
@@ -107,6 +110,36 @@ def place(endpoint: Endpoint, turns: list[Turn], *, now: datetime, opening: bool
             incident = _open(placed, endpoint, found)
         found.alert.incident = incident
     return placed
+
+
+_open_alike = Written(
+    lambda team, key, storm, service: (
+        Incident.objects.select_for_update()
+        .filter(_alike(team, [key, storm], Q(service=service, is_drill=False)))
+        .order_by("pk")
+    )
+)
+
+
+def _alike(team: int, keys: list[str], of_service: Q) -> Q:
+    return Q(team=team) & ~Q(state__in=_CLOSED) & (Q(group_key__in=keys) | of_service)
+
+
+def _locked(endpoint: Endpoint, linked: set[int], keys: set[str], services: set[int]) -> dict[int, Incident]:
+    """The incidents that alerts have already, and the open ones that they may join, locked in one order."""
+    storm = _storm_key(endpoint)
+    if not linked and len(keys) == 1 and len(services) <= 1:
+        # Usually it is one alert, and new. No service has the number 0.
+        rows = _open_alike(endpoint.team_id, *keys, storm, *(services or {0}))
+    else:
+        alike = _alike(endpoint.team_id, [*keys, storm], Q(service__in=services, is_drill=False))
+        wanted = Q(pk__in=linked) | alike if keys else Q(pk__in=linked)
+        rows = list(Incident.objects.select_for_update().filter(wanted).order_by("pk"))
+    return {row.pk: row for row in rows}
+
+
+def _missing(placed: Placed, endpoint: Endpoint, opened: list[Turn]) -> set[str]:
+    return {group_key(endpoint, found.alert) for found in opened if _find(placed, endpoint, found.alert) is None}
 
 
 def _pieces(endpoint: Endpoint, turns: list[Turn]) -> list[set[str]]:
@@ -166,9 +199,18 @@ def _cap(endpoint: Endpoint) -> int:
     return int(endpoint.config.get("max_open_incidents", OPEN_CAP))
 
 
+_opened_by = HowMany(
+    lambda team, start, length: (
+        Incident.objects.alias(begin=Left("group_key", length))
+        .filter(team=team, begin=start)
+        .exclude(state__in=_CLOSED)
+    )
+)
+
+
 def _is_over_cap(endpoint: Endpoint) -> bool:
-    mine = Incident.objects.filter(team=endpoint.team_id, group_key__startswith=f"endpoint:{endpoint.pk}:")
-    return mine.exclude(state__in=_CLOSED).count() >= _cap(endpoint)
+    start = f"endpoint:{endpoint.pk}:"
+    return _opened_by(endpoint.team_id, start, len(start)) >= _cap(endpoint)
 
 
 def _milestones(found: Turn) -> int:
@@ -185,24 +227,28 @@ def _passed(before: int, after: int, first: int) -> int:
     return reached
 
 
-def tell(endpoint: Endpoint, turns: list[Turn], placed: Placed, *, delivery_id: int | None, now: datetime) -> None:
+def tell(endpoint: Endpoint, turns: list[Turn], placed: Placed, *, delivery_id: int | None) -> None:
     """Write what happened on each incident's timeline, summarised: a batch is one entry, a repeat is none."""
+    # Under the locks of all of them.
+    now = clock.now() if placed.incidents else None
     for incident in placed.incidents.values():
         mine = [found for found in turns if found.alert.incident_id == incident.pk and not found.again]
         if mine:
-            _tell_one(endpoint, incident, mine, delivery_id=delivery_id)
+            _tell_one(endpoint, incident, mine, delivery_id=delivery_id, now=now)
 
 
 _alerts = HowMany(lambda incident: Alert.objects.filter(incident=incident))
 
 
-def _tell_one(endpoint: Endpoint, incident: Incident, mine: list[Turn], *, delivery_id: int | None) -> None:
+def _tell_one(
+    endpoint: Endpoint, incident: Incident, mine: list[Turn], *, delivery_id: int | None, now: datetime | None
+) -> None:
     opened = [found for found in mine if found.opened]
     if opened:
         total = _alerts(incident.pk)
         mark = _passed(total - len(opened), total, 100)
         if total - len(opened) < DETAILED:
-            _tell_fired(endpoint, incident, opened, delivery_id=delivery_id)
+            _tell_fired(endpoint, incident, opened, delivery_id=delivery_id, now=now)
         elif mark:
             _record(incident, f"{mark:,} alerts have joined this incident by now.", opened, delivery_id)
     _raise_severity(incident, [found for found in mine if found.opened or found.worsened])
@@ -224,7 +270,9 @@ _NEWS = {
 }
 
 
-def _tell_fired(endpoint: Endpoint, incident: Incident, opened: list[Turn], *, delivery_id: int | None) -> None:
+def _tell_fired(
+    endpoint: Endpoint, incident: Incident, opened: list[Turn], *, delivery_id: int | None, now: datetime | None
+) -> None:
     worst = min((found.alert for found in opened), key=lambda alert: SEVERITY_OF[alert.severity])
     since = min(found.alert.starts_at for found in opened)
     again = sum(found.alert.episode > 1 for found in opened)
@@ -242,6 +290,7 @@ def _tell_fired(endpoint: Endpoint, incident: Incident, opened: list[Turn], *, d
     proof = evidence.store(
         incident=incident,
         kind="alert",
+        now=now,
         summary=text,
         provider=endpoint.source,
         source=f"{endpoint.source}: {endpoint.name}"[:200],
@@ -249,7 +298,7 @@ def _tell_fired(endpoint: Endpoint, incident: Incident, opened: list[Turn], *, d
         value=_number(worst.labels.get("value")),
         result={"alerts": [_facts(found.alert) for found in opened[:50]], "count": len(opened)},
     )
-    _record(incident, text, opened, delivery_id, proof=proof)
+    _record(incident, text, opened, delivery_id, proof=proof, now=now)
 
 
 def _raise_severity(incident: Incident, turns: list[Turn]) -> None:
@@ -288,6 +337,7 @@ def _record(
     proof: Evidence | None = None,
     pinned: bool = False,
     all_stopped: bool = False,
+    now: datetime | None = None,
 ) -> None:
     data: dict[str, Any] = {
         "alerts": [str(found.alert.uuid) for found in turns[:50]],
@@ -298,7 +348,7 @@ def _record(
     if all_stopped:
         data["all_stopped"] = True
     cited = [proof] if proof is not None else []
-    timeline.record(incident, kind="alert", actor=ALERT, text=text, data=data, evidence=cited, pinned=pinned)
+    timeline.record(incident, kind="alert", actor=ALERT, text=text, data=data, evidence=cited, pinned=pinned, now=now)
 
 
 def _titles(turns: list[Turn]) -> str:

@@ -182,7 +182,8 @@ def claim_waiting() -> list[Delivery]:
 
     What was tried before goes alone, by `claim`: it must not take others down with it.
     """
-    if _waits.first() is None:
+    # A look is cheap, and spares SQLite a transaction that writes.
+    if connection.vendor == "sqlite" and _waits.first() is None:
         return []
     now = clock.now()
     ids: list[int] = []
@@ -215,10 +216,22 @@ def failed(delivery: Delivery) -> None:
         reject(delivery, "internal")
 
 
+def unfinished(now: datetime) -> QuerySet[Delivery]:
+    """Deliveries that nobody works on: the queue of record."""
+    return Delivery.objects.filter(status="received").filter(Q(lease_until=None) | Q(lease_until__lt=now))
+
+
+_oldest = Written(lambda now: unfinished(now).order_by("id").values_list("id", flat=True)[:1])
+
+
+def oldest_due(now: datetime) -> int | None:
+    """The id of the one that has waited longest; every worker asks each second."""
+    return _oldest.first(now)
+
+
 def due(limit: int, *, received_before: datetime | None = None) -> list[int]:
-    """Ids of deliveries that nobody works on, oldest first: the queue of record."""
-    now = clock.now()
-    waiting = Delivery.objects.filter(status="received").filter(Q(lease_until=None) | Q(lease_until__lt=now))
+    """Ids of deliveries that nobody works on, oldest first."""
+    waiting = unfinished(clock.now())
     if received_before is not None:
         waiting = waiting.filter(received_at__lt=received_before)
     return list(waiting.order_by("id").values_list("id", flat=True)[:limit])
@@ -229,23 +242,39 @@ def end_leases() -> int:
     return Delivery.objects.filter(status="received", lease_until__isnull=False).update(lease_until=None)
 
 
-def finish(delivery: Delivery, *, kind: str, alerts: Iterable[AlertNotice], notes: list[str], reason: str = "") -> None:
+def finish(
+    delivery: Delivery,
+    *,
+    kind: str,
+    alerts: Iterable[AlertNotice],
+    notes: list[str],
+    reason: str = "",
+    now: datetime | None = None,
+) -> None:
     """Mark it processed, with the normalized alerts for the delivery log."""
-    _end(delivery, "processed", kind=kind, alerts=[normalized(notice) for notice in alerts], notes=notes, reason=reason)
+    said = [normalized(notice) for notice in alerts]
+    _end(delivery, "processed", kind=kind, alerts=said, notes=notes, reason=reason, now=now or clock.now())
 
 
 def reject(delivery: Delivery, reason: str) -> None:
     """Mark it rejected with the reason; it shows as an unparsed alert, and can be replayed."""
-    _end(delivery, "rejected", kind="error", alerts=[], notes=delivery.notes, reason=reason)
+    _end(delivery, "rejected", kind="error", alerts=[], notes=delivery.notes, reason=reason, now=clock.now())
 
 
 def _end(
-    delivery: Delivery, status: str, *, kind: str, alerts: list[dict[str, Any]], notes: list[str], reason: str
+    delivery: Delivery,
+    status: str,
+    *,
+    kind: str,
+    alerts: list[dict[str, Any]],
+    notes: list[str],
+    reason: str,
+    now: datetime,
 ) -> None:
     delivery.status, delivery.kind, delivery.alerts = status, kind, alerts
     delivery.notes = [redact(_plain(note))[:500] for note in notes]
     delivery.reason = redact(_plain(reason))[:500]
-    delivery.processed_at, delivery.lease_until = clock.now(), None
+    delivery.processed_at, delivery.lease_until = now, None
     names = ("status", "kind", "alerts", "notes", "reason", "processed_at", "lease_until")
     statements.update(Delivery, {name: getattr(delivery, name) for name in names}, pk=delivery.pk)
 

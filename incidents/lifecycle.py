@@ -63,11 +63,12 @@ def declare(
     if incident_type not in _TYPES:
         raise Invalid(f"There is no incident type {incident_type[:40]!r}.", fix=f"Known: {', '.join(_TYPES)}.")
     _check_service(service, team)
-    with transaction.atomic():
+    if started_at is not None and started_at > clock.now():
+        raise Invalid("An incident cannot start in the future.", fields={"started_at": "now or earlier"})
+    # All of it or nothing: what fails in here fails the caller's transaction too.
+    with transaction.atomic(savepoint=False):
         lock_numbers()
         now = clock.now()
-        if started_at is not None and started_at > now:
-            raise Invalid("An incident cannot start in the future.", fields={"started_at": "now or earlier"})
         number = (_last_number.first() or 0) + 1
         incident = Incident(
             number=number,
@@ -85,9 +86,8 @@ def declare(
             detected_at=now,
         )
         statements.insert(incident)
-        timeline.record(
-            incident, kind="state", actor=actor, text=_opened_text(incident, actor), data={"to": "open"}, pinned=True
-        )
+        text = _opened_text(incident, actor)
+        timeline.record(incident, kind="state", actor=actor, text=text, data={"to": "open"}, pinned=True, now=now)
         notices.tell(
             team=team,
             kind="opened",
@@ -97,6 +97,7 @@ def declare(
             link=f"{settings.BASE_URL}/incidents/{number}",
             incident=incident,
             since=came_at,
+            now=now,
         )
     return incident
 

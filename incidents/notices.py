@@ -77,20 +77,23 @@ def tell(
     to_team: bool = True,
     actor: Actor = ENGINE,
     since: datetime | None = None,
+    now: datetime | None = None,
 ) -> list[Message]:
     """Tell people of one state change, once: every address of the users and (`to_team`) of the team.
 
     `key` names the state change (`approval:<uuid>`); calling again with it sends nothing new, except to addresses added
     since. `link` is a path of ours or a whole address. `since` is when it came to pass, if that is noticed only now:
-    what was noticed long after is told with whatever else is late. Writes one timeline entry that names who is told by
-    label, or that nobody could be told. Gives the messages of this key that were made or already there.
+    what was noticed long after is told with whatever else is late. `now` is given by who has read the clock. Writes one
+    timeline entry that names who is told by label, or that nobody could be told. Gives the messages of this key that
+    were made or already there.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown message kind {kind!r}")
-    with transaction.atomic():
+    # All of it or nothing: what fails in here fails the caller's transaction too.
+    with transaction.atomic(savepoint=False):
         made: list[Message] = []
         found: list[Message] = []
-        words = _Words(team, incident, kind, redact(subject)[:300], redact(body), link_of(link), since)
+        words = _Words(team, incident, kind, redact(subject)[:300], redact(body), link_of(link), since, now)
         for address, recipient in _addresses(team if to_team else None, users):
             message, new = words.put(key, str(address.pk), recipient, address)
             found.append(message)
@@ -98,11 +101,11 @@ def tell(
                 made.append(message)
                 enqueue(tasks.deliver, "engine", message.pk)
         if made and incident is not None:
-            _tell_timeline(incident, made, words.subject, actor)
+            _tell_timeline(incident, made, words.subject, actor, now=words.now)
         if not found:
             nobody, new = words.put(key, "nobody", "nobody", None)
             if new and incident is not None:
-                _tell_timeline(incident, [], words.subject, actor, nobody=nobody)
+                _tell_timeline(incident, [], words.subject, actor, nobody=nobody, now=words.now)
     return found
 
 
@@ -268,9 +271,11 @@ class _Words:
         body: str,
         link: str,
         since: datetime | None = None,
+        now: datetime | None = None,
     ) -> None:
         self.team, self.incident, self.kind = team, incident, kind
         self.subject, self.body, self.link, self.since = subject, body, link, since
+        self.now = now or clock.now()
 
     def put(self, key: str, where: str, recipient: str, address: Address | None) -> tuple[Message, bool]:
         """The message's row, made unless its key exists. With no address it only records that nobody was told."""
@@ -281,7 +286,6 @@ class _Words:
 
     def keep(self, whole: str, recipient: str, address: Address | None) -> tuple[Message, bool]:
         """The same, by its whole key."""
-        now = clock.now()
         row = Message(
             key=whole,
             team=self.team,
@@ -294,8 +298,8 @@ class _Words:
             link=self.link[:500],
             state="pending" if address else "failed",
             error="" if address else "There is no address to tell.",
-            due_at=now,
-            created_at=min(self.since or now, now),
+            due_at=self.now,
+            created_at=min(self.since or self.now, self.now),
         )
         return statements.insert_once(row, lambda: _by_key.first(whole))
 
@@ -308,6 +312,7 @@ def _tell_timeline(
     *,
     nobody: Message | None = None,
     because: str = "Told ",
+    now: datetime | None = None,
 ) -> None:
     names = [message.recipient for message in made]
     text = f"{because}{', '.join(names)}: {subject}"
@@ -315,4 +320,4 @@ def _tell_timeline(
         text = f"Nobody could be told, because neither the people nor the team have an address: {subject}"
     kind = (nobody or made[0]).kind
     told = {"kind": kind, "messages": [message.pk for message in made], "recipients": names, "subject": subject}
-    timeline.record(incident, kind="message", actor=actor, text=text, data=told)
+    timeline.record(incident, kind="message", actor=actor, text=text, data=told, now=now)

@@ -171,6 +171,8 @@ def below(run: Run) -> list[Run]:
         )
         found += children
         level = [child.pk for child in children]
+        if not level:
+            break
     return found
 
 

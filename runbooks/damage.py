@@ -35,7 +35,7 @@ def of(run: Run, steps: list[StepRun]) -> str:
 
 def require_none(run: Run) -> None:
     """Nothing is changed in the world for a run that could not take down what became of it. Raises Unreadable."""
-    fault = of(run, list(run.steps.all()))
+    fault = of(run, transitions.steps_of(run))
     if fault:
         raise Unreadable(fault)
 

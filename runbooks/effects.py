@@ -122,7 +122,7 @@ def _allowed(run: Run, step: StepRun, definition: Definition, effect_class: str,
 
     Messages to people are no effects and go on. Where it may not be sent now, the step is put where it waits or ends.
     """
-    fresh = StepRun.objects.filter(pk=step.pk, fence=step.fence, state="leased").first()
+    fresh = transitions.still_leased(step)
     if fresh is None or effect_class in HARMLESS:
         return fresh is not None
     switch = killswitch.engaged()
@@ -215,7 +215,7 @@ def _put_off(run: Run, step: StepRun, definition: Definition, pending: Pending) 
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        fresh = StepRun.objects.filter(pk=step.pk, fence=step.fence, state="leased").first()
+        fresh = transitions.still_leased(step)
         in_time = fresh is None or fresh.t0 is None or now <= fresh.t0 + timedelta(seconds=definition.timeout)
         if fresh is not None and in_time:
             ledger.end_attempt(step, "pending", now)
@@ -277,7 +277,7 @@ def _intend(run: Run, step: StepRun, definition: Definition, action: Action[Any]
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        fresh = StepRun.objects.filter(pk=step.pk, fence=step.fence, state="leased").first()
+        fresh = transitions.still_leased(step)
         if fresh is None or fresh.cancel_requested:
             return None
         if autonomy.asks(locked, definition) and not (

@@ -45,6 +45,7 @@ def advance(run_id: int) -> None:
 
 def move_on(run: Run, *, now: datetime, steps: list[StepRun] | None = None) -> None:
     """The same for a run that the caller has locked; `steps` are its rows, if they were read under that lock."""
+    before = _place(run)
     # Each round opens steps or ends a phase; 200 steps in 5 phases bound the rounds.
     for _ in range(500):
         if steps is None:
@@ -60,7 +61,13 @@ def move_on(run: Run, *, now: datetime, steps: list[StepRun] | None = None) -> N
                 # The rest was planned for what is no more.
                 break
         if not changed:
-            return
+            break
+    if run.is_open and _place(run) != before:
+        statements.update(Run, _place(run), pk=run.pk)
+
+
+def _place(run: Run) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in stopping.PLACE}
 
 
 def _adds_rows(move: planning.Move, run: Run) -> bool:
@@ -117,14 +124,13 @@ def _activate(run: Run, *, now: datetime) -> bool:
         return False
     try:
         with transaction.atomic():
-            changed = Run.objects.filter(pk=run.pk, state="queued").update(state="active", started_at=now)
+            text = "the run before it has ended"
+            changed = transitions.go_run(run, "R2", was=("queued",), now=now, text=text, state="active", started_at=now)
     except IntegrityError:
         return False
     if changed:
-        run.state, run.started_at = "active", now
-        transitions.event(run, "R2", now=now, state="active", text="the run before it has ended")
         transitions.note(run, kind="run", text=f"Runbook {run.runbook.slug} starts now: the run before it has ended.")
-    return bool(changed)
+    return changed
 
 
 def _open(run: Run, step: StepRun, steps: list[StepRun], *, now: datetime) -> bool:
@@ -192,7 +198,6 @@ def _end_phase(run: Run, verdict: str, following: str, *, now: datetime) -> None
     run.phase_verdicts = run.phase_verdicts | {run.phase: verdict}
     if following:
         run.phase = following
-    statements.update(Run, {"phase": run.phase, "phase_verdicts": run.phase_verdicts}, pk=run.pk)
     if not following:
         stopping.begin(run, reason="", now=now)
 
@@ -222,13 +227,14 @@ def settle(
     asked: bool = False,
     evidence: Evidence | None = None,
     steps: list[StepRun] | None = None,
+    also: tuple[statements.Write, ...] = (),
     **values: Any,
 ) -> bool:
     """Give a step its verdict, unless its policy is to ask a person first (S16); False when it was not ours any more.
 
     `asked` is set when a person has answered, so that the same question is not put again. `evidence` is what the
     verdict rests on, where it was stored just now; `steps` are the run's rows, this one among them, if they were read
-    under the run's lock.
+    under the run's lock; `also` is written with it.
     """
     if evidence is not None:
         values["evidence_id"] = evidence.pk
@@ -236,7 +242,8 @@ def settle(
     asks = verdict in ("fail", "inconclusive", "error") and definition.policy(verdict) == "ask"
     # A run that is ending asks nobody any more, and a dry run never does.
     if asks and not asked and run.state != "stopping" and not run.is_plan:
-        return asking.ask(run, step, was=was, verdict=verdict, reason=reason, summary=summary, now=now, **values)
+        said = {"verdict": verdict, "reason": reason, "summary": summary}
+        return asking.ask(run, step, was=was, now=now, also=also, **said, **values)
     moved = transitions.go(
         run,
         step,
@@ -245,6 +252,7 @@ def settle(
         now=now,
         actor=actor,
         text=reason,
+        also=also,
         state="settled",
         blocked_on="",
         verdict=verdict,
@@ -310,19 +318,21 @@ def _tell_timeline(
 
 def rank_again(run: Run, steps: list[StepRun], *, after: str, now: datetime) -> None:
     """Rank the hypotheses by what is known now; after the freeze the snapshot is kept but decides nothing."""
-    ranked = diagnosis.rank(reading.spec_of(run).causes, items.verdicts_of(steps), reading.evidence_keys(steps))
-    DiagnosisSnapshot.objects.create(
-        run=run,
-        at=now,
-        after_step=after,
-        top=ranked["top"],
-        confidence=ranked["confidence"],
-        ranked=ranked["ranked"],
-        frozen=run.diagnosis_frozen,
+    ranked = diagnosis.rank(reading.spec_of(run).causes, items.verdicts_of(steps), reading.evidence_keys(run, steps))
+    statements.insert(
+        DiagnosisSnapshot(
+            run=run,
+            at=now,
+            after_step=after,
+            top=ranked["top"],
+            confidence=ranked["confidence"],
+            ranked=ranked["ranked"],
+            frozen=run.diagnosis_frozen,
+        )
     )
     if not run.diagnosis_frozen:
         run.diagnosis = ranked
-        Run.objects.filter(pk=run.pk).update(diagnosis=ranked)
+        statements.update(Run, {"diagnosis": ranked}, pk=run.pk)
 
 
 def freeze_diagnosis(run: Run, *, now: datetime) -> None:
@@ -333,7 +343,7 @@ def freeze_diagnosis(run: Run, *, now: datetime) -> None:
     if not run.diagnosis:
         rank_again(run, list(run.steps.all()), after="", now=now)
     run.diagnosis_frozen = True
-    Run.objects.filter(pk=run.pk).update(diagnosis_frozen=True)
+    statements.update(Run, {"diagnosis_frozen": True}, pk=run.pk)
     if run.incident is None:
         return
     ranked = run.diagnosis["ranked"]

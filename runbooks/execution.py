@@ -185,7 +185,9 @@ def _lease(run: Run, step: StepRun, worker: str, *, now: datetime) -> bool:
         was=("ready",),
         now=now,
         text=f"attempt {number}",
-        adding=Attempt(step_run_id=step.pk, number=number, fence=fence, worker=worker, started_at=now),
+        also=(
+            statements.adding(Attempt(step_run_id=step.pk, number=number, fence=fence, worker=worker, started_at=now)),
+        ),
         state="leased",
         fence=fence,
         attempts=number,
@@ -278,8 +280,8 @@ def _found(
         if (fresh.state, fresh.fence) != ("leased", step.fence):
             ledger.end_attempt(step, "late", now, evidence_id=row.pk)
             return None
-        ledger.end_attempt(step, "done", now, evidence_id=row.pk)
         if watched is not None:
+            ledger.end_attempt(step, "done", now, evidence_id=row.pk)
             sampling.take(locked, watched, judgement, row, now=now)
             return None
         engine.settle(
@@ -296,6 +298,7 @@ def _found(
             observed_at=finding.observed_at,
             evidence=row,
             steps=steps,
+            also=(ledger.ending(step, "done", now, evidence_id=row.pk),),
         )
         engine.move_on(locked, now=now, steps=steps)
         return _claim_following(locked, steps, step.worker, now=now)
@@ -315,10 +318,6 @@ def _small(result: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in plain(redact_json(result)).items() if key != "series"}
 
 
-def _still_ours(step: StepRun) -> bool:
-    return StepRun.objects.filter(pk=step.pk, fence=step.fence, state="leased").exists()
-
-
 @outlasted
 def failed(
     run: Run, step: StepRun, definition: Definition, error: CheckError, watched: sampling.Watching | None = None
@@ -328,7 +327,7 @@ def failed(
         locked = transitions.lock_again(run)
         now = clock.now()
         sentence = redact(str(error))
-        if not _still_ours(step):
+        if transitions.still_leased(step) is None:
             ledger.end_attempt(step, "late", now)
             return
         ledger.end_attempt(step, "error", now, error=sentence)
@@ -367,7 +366,7 @@ def _sleep(
     with transaction.atomic():
         locked = transitions.lock_again(run)
         now = clock.now()
-        if not _still_ours(step):
+        if transitions.still_leased(step) is None:
             ledger.end_attempt(step, "late", now)
             return
         due = now + timedelta(seconds=pending.poll_after)
@@ -417,7 +416,7 @@ def _previewed(run: Run, step: StepRun, definition: Definition, preview: Preview
     with transaction.atomic():
         locked = transitions.lock_again(run)
         now = clock.now()
-        if not _still_ours(step):
+        if transitions.still_leased(step) is None:
             ledger.end_attempt(step, "late", now)
             return
         ledger.end_attempt(step, "done", now)

@@ -136,6 +136,13 @@ def settle_known(run: Run, step: StepRun, effect: Effect, now: datetime, result:
 
 def end_attempt(step: StepRun, outcome: str, now: datetime, *, error: str = "", evidence_id: int | None = None) -> None:
     """The try that holds, or held, this step's fence is over; evidence that it has already stays."""
+    statements.make(ending(step, outcome, now, error=error, evidence_id=evidence_id))
+
+
+def ending(
+    step: StepRun, outcome: str, now: datetime, *, error: str = "", evidence_id: int | None = None
+) -> statements.Write:
+    """The same, to be written with what follows from it."""
     found = {} if evidence_id is None else {"evidence_id": evidence_id}
     ended = {"outcome": outcome, "ended_at": now, "error": redact(error)[:500]}
-    statements.update(Attempt, ended | found, step_run=step.pk, fence=step.fence)
+    return statements.changing(Attempt, ended | found, step_run=step.pk, fence=step.fence)

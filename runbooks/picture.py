@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from common import statements
 from runbooks import children, reading
 from runbooks.definitions import UNDO_PREFIX, Definition
 from runbooks.models import OPEN_RUN_STATES, Effect, Run, StepRun
@@ -18,7 +19,7 @@ Rows = Mapping[tuple[str, int], StepRun]
 def of(run: Run, steps: list[StepRun]) -> RunState:
     """The picture of a run that the caller has locked. The ledger is read only where it decides: when it stops."""
     definitions = _definitions(run, steps)
-    effects = _effects(steps) if run.state == "stopping" else {}
+    effects = _effects(run, steps) if run.state == "stopping" else {}
     known = _Known(
         effects,
         _ranks(effects),
@@ -84,13 +85,21 @@ def _by_hand(step: StepRun) -> str:
     return "confirmed" if step.kind == "action" and (step.verdict, step.reason) == ("pass", "done") else ""
 
 
-def _effects(steps: list[StepRun]) -> dict[tuple[str, int], Effect]:
+_in_order = statements.Written(
+    lambda run: (
+        Effect.objects.filter(step_run__run=run, step_run__kind="action")
+        .exclude(effect_class__in=HARMLESS)
+        .order_by("generation")
+    )
+)
+
+
+def _effects(run: Run, steps: list[StepRun]) -> dict[tuple[str, int], Effect]:
     """The last effect of each row that changes something in the world."""
     actions = {step.pk: (step.step, step.item) for step in steps if step.kind == "action"}
     if not actions:
         return {}
-    rows = Effect.objects.filter(step_run__in=actions).exclude(effect_class__in=HARMLESS)
-    return {actions[row.step_run_id]: row for row in rows.order_by("generation")}
+    return {actions[row.step_run_id]: row for row in _in_order(run.pk)}
 
 
 def _ranks(effects: dict[tuple[str, int], Effect]) -> dict[tuple[str, int], int]:

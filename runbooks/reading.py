@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from common import statements
 from common.errors import Conflict
 from incidents import evidence
 from incidents.models import Alert, Evidence
@@ -167,9 +168,14 @@ def _iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
-def evidence_keys(steps: list[StepRun]) -> dict[str, str]:
+# Not with what each check found: a result may have 64 KiB.
+_deciding = statements.Written(
+    lambda run: Evidence.objects.filter(pk__in=StepRun.objects.filter(run=run).values("evidence_id")).only("number")
+)
+
+
+def evidence_keys(run: Run, steps: list[StepRun]) -> dict[str, str]:
     """Step ids with the key of the evidence that decided them; of several rows, that of the worst."""
     decided = [row for row in map(items.decisive, items.by_step(steps).values()) if row is not None]
     wanted = {step.evidence_id: step.step for step in decided if step.evidence_id}
-    # Not with what each check found: a result may have 64 KiB.
-    return {wanted[row.pk]: row.key for row in Evidence.objects.filter(pk__in=wanted).only("number")}
+    return {wanted[row.pk]: row.key for row in _deciding(run.pk) if row.pk in wanted}

@@ -14,7 +14,7 @@ from catalog import permissions
 from catalog.actors import Actor
 from catalog.models import Team
 from catalog.permissions import Permission
-from common import background, clock
+from common import background, clock, statements
 from common.errors import Conflict, Invalid, NotFound
 from common.expressions import ExpressionError
 from incidents import evidence, notices
@@ -89,7 +89,8 @@ def start(
         started_by=actor.label,
         requester_id=actor.user_id if alert is None else None,
     )
-    with transaction.atomic():
+    # All of it or nothing: what fails in here fails the caller's transaction too.
+    with transaction.atomic(savepoint=False):
         if incident is not None:
             run.incident = _lock_incident(incident, runbook, run.concurrency_key)
         now = clock.now()
@@ -110,6 +111,7 @@ def start(
             text=told
             or f"Runbook {runbook.slug} (revision {run.revision.number}) {started} by {actor.label}{because}.",
             pinned=True,
+            now=now,
         )
         if not plan:
             _warn(run)
@@ -127,6 +129,16 @@ def _runnable(runbook: Runbook) -> Book:
     return reading.book_of(runbook.current)
 
 
+_busy = statements.Written(
+    lambda runbook, key: (
+        Run.objects.filter(runbook=runbook, concurrency_key=key, state__in=OPEN_RUN_STATES)
+        .exclude(incident=None)
+        .order_by("pk")
+        .values_list("incident_id", flat=True)[:2]
+    )
+)
+
+
 def _lock_incident(incident: Incident, runbook: Runbook, key: str) -> Incident:
     """Lock our incident and those of the holder of our key and of the first in line, which are told.
 
@@ -134,8 +146,9 @@ def _lock_incident(incident: Incident, runbook: Runbook, key: str) -> Incident:
     """
     if not key:
         return transitions.lock_incident(incident.pk)
-    busy = Run.objects.filter(runbook=runbook, concurrency_key=key, state__in=OPEN_RUN_STATES).exclude(incident=None)
-    wanted = {incident.pk, *busy.order_by("pk").values_list("incident_id", flat=True)[:2]}
+    wanted = {incident.pk, *_busy(runbook.pk, key)}
+    if len(wanted) == 1:
+        return transitions.lock_incident(incident.pk)
     rows = {row.pk: row for row in Incident.objects.select_for_update().filter(pk__in=wanted).order_by("pk")}
     return rows[incident.pk]
 
@@ -251,9 +264,7 @@ def _switch(run: Run, actor: Actor, *, was: str, to: str, word: str, reason: str
         if run.state != was:
             raise Conflict(f"The run is {run.state}, not {was}.", fix="Reload the page.", state=run.state)
         now = clock.now()
-        Run.objects.filter(pk=run.pk).update(state=to)
-        run.state = to
-        transitions.event(run, "R3", now=now, state=to, actor=actor, text=reason)
+        transitions.go_run(run, "R3", was=(was,), now=now, actor=actor, text=reason, state=to)
         if to == "active":
             # What became ready in the meantime was offered to workers while they had to refuse it.
             for step in run.steps.filter(state="ready"):

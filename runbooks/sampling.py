@@ -119,7 +119,7 @@ def begin(run: Run, found: Watching, *, now: datetime, may_tell: bool) -> bool:
     if missed:
         which = f"{missed[0]}" if len(missed) == 1 else f"{missed[0]} to {missed[-1]}"
         _tell(run, found, which, watching.MISSED, NOT_RUNNING, reason="not_running")
-    StepRun.objects.filter(pk=step.pk).update(started_at=now)
+    statements.update(StepRun, {"started_at": now}, pk=step.pk)
     step.started_at = now
     return True
 
@@ -166,16 +166,18 @@ def give_up(run: Run, found: Watching, *, reason: str, text: str, now: datetime)
 def take(run: Run, found: Watching, judgement: Judgement, row: Evidence, *, now: datetime) -> None:
     """Store the sample at hand with its evidence; then the watch sleeps until the next (S10) or is settled (S9)."""
     step, k = transitions.step_of(found.step.pk), found.k
-    Sample.objects.create(
-        step_run=step,
-        k=k,
-        due_at=found.grid.due(k),
-        taken_at=now,
-        verdict=judgement.verdict,
-        reason=judgement.reason[:60],
-        summary=row.summary,
-        value=row.value,
-        evidence_id=row.pk,
+    statements.insert(
+        Sample(
+            step_run_id=step.pk,
+            k=k,
+            due_at=found.grid.due(k),
+            taken_at=now,
+            verdict=judgement.verdict,
+            reason=judgement.reason[:60],
+            summary=row.summary,
+            value=row.value,
+            evidence_id=row.pk,
+        )
     )
     is_news = judgement.verdict == "fail" or found.verdicts[-1:] != [judgement.verdict]
     if judgement.verdict != "pass" and is_news:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, transaction
-
 from catalog.models import Service, Team
 from common import statements
 from common.errors import Invalid
@@ -85,12 +83,7 @@ def take_key(run: Run, *, now: datetime) -> bool:
         line = Run.objects.filter(runbook=run.runbook_id, concurrency_key=run.concurrency_key, state="queued")
         if line.exists():
             return False
-    try:
-        with transaction.atomic():
-            statements.insert(run)
-    except IntegrityError:
-        return False
-    return True
+    return bool(statements.make(statements.adding(run, once=True)))
 
 
 def queue(run: Run) -> None:

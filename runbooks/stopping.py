@@ -22,7 +22,8 @@ OUTCOMES = {
     "no_action": "nothing was changed",
     "aborted": "it stopped before the verification",
 }
-
+# How far a run has come: written once where the engine goes no further with it, and with its end.
+PLACE = ("phase", "phase_verdicts", "outcome")
 
 _changed = statements.Written(
     lambda run: (
@@ -46,11 +47,10 @@ def begin(run: Run, *, reason: str, now: datetime, actor: Actor = ENGINE, ends: 
     # One that is queued never held its key, so it ends without passing through a state that does.
     through = "queued" if run.state == "queued" else "stopping"
     changes = {"state": through, "ends_as": ends, "stop_reason": reason[:300]}
-    if not statements.update(Run, changes, pk=run.pk, state=("queued", "active", "paused")):
+    was = ("queued", "active", "paused")
+    if not transitions.go_run(run, "R4", was=was, now=now, told="stopping", actor=actor, text=reason, **changes):
         return
-    run.state, run.ends_as, run.stop_reason = through, ends, reason[:300]
     run.steps.exclude(state__in=planning.TERMINAL).exclude(phase__in=planning.ENDINGS).update(cancel_requested=True)
-    transitions.event(run, "R4", now=now, state="stopping", actor=actor, text=reason)
 
 
 def make(move: planning.Move, run: Run, rows: Rows, *, now: datetime) -> bool:
@@ -64,7 +64,6 @@ def make(move: planning.Move, run: Run, rows: Rows, *, now: datetime) -> bool:
             _conclude(run, outcome, now=now)
         case planning.GoOn(phase=phase):
             run.phase = phase
-            statements.update(Run, {"phase": phase}, pk=run.pk)
         case planning.End():
             _end(run, now=now)
         case _:
@@ -121,7 +120,6 @@ def _conclude(run: Run, outcome: str, *, now: datetime) -> None:
         # It changed nothing, so it says nothing about how the trouble ended.
         outcome = ""
     run.phase, run.outcome = planning.UNDO, outcome
-    statements.update(Run, {"phase": run.phase, "outcome": outcome}, pk=run.pk)
     try:
         book = reading.spec_of(run)
     except reading.Unreadable:
@@ -152,12 +150,11 @@ def _conclude(run: Run, outcome: str, *, now: datetime) -> None:
 def _end(run: Run, *, now: datetime) -> None:
     """R5: told with its outcome on the timeline and to the team; the concurrency key is free for the next in line."""
     ends, reason, outcome = run.ends_as, run.stop_reason, run.outcome
-    run.state, run.ended_at = ends, now
     # One that was never active has nothing to hand over.
     faults = outputs.evaluate(run, now=now) if run.started_at is not None else []
-    changes = {"state": ends, "ended_at": now, "outputs": run.outputs}
-    statements.update(Run, changes, pk=run.pk, state=("queued", "stopping"))
-    transitions.event(run, "R5", now=now, state=ends, text=". ".join([outcome or reason, *faults]))
+    text = ". ".join([outcome or reason, *faults])
+    changes = {name: getattr(run, name) for name in ("outputs", *PLACE)} | {"ended_at": now}
+    transitions.go_run(run, "R5", was=("queued", "stopping"), now=now, text=text, state=ends, **changes)
     for fault in faults:
         transitions.note(run, kind="engine", text=fault)
     told = f"{outcome.replace('_', ' ')}: {OUTCOMES[outcome]}" if outcome else ends
@@ -174,7 +171,7 @@ def _end(run: Run, *, now: datetime) -> None:
         return
     aftermath.tell(run, now=now)
     if run.parent_step_id is None:
-        _tell_team(run, told, because)
+        _tell_team(run, told, because, now=now)
     if run.concurrency_key:
         # Whoever holds none has nobody behind it, and all runs that its runbook ever had would be read to see that.
         same = Run.objects.filter(runbook=run.runbook_id, concurrency_key=run.concurrency_key, state="queued")
@@ -182,7 +179,7 @@ def _end(run: Run, *, now: datetime) -> None:
             background.hint("runbooks.advance", "engine", waiting)
 
 
-def _tell_team(run: Run, told: str, because: str) -> None:
+def _tell_team(run: Run, told: str, because: str, *, now: datetime) -> None:
     """The end of a run that is no part of another one, to people; what it verified counts for the incident."""
     subject = f"{run.runbook.title}: {told}"
     if run.incident is not None:
@@ -205,6 +202,7 @@ def _tell_team(run: Run, told: str, because: str) -> None:
         incident=run.incident,
         # A deadline may have passed while nobody worked.
         since=run.deadline_at if run.state == "expired" else None,
+        now=now,
     )
     if run.outcome == "resolved" and run.incident is not None and run.incident.state in ("open", "acknowledged"):
         lifecycle.mitigate(run.incident, actor=ENGINE, note=f"Runbook {run.runbook.slug} verified the fix.")

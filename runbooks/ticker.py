@@ -14,7 +14,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, Model, OuterRef, QuerySet
 
 from catalog.actors import ENGINE
-from common import background, clock
+from common import background, clock, statements
 from common.indexed import among
 from common.statements import Which
 from evaluations import jobs
@@ -62,11 +62,12 @@ def tick(worker: str, queues: tuple[str, ...] = ("engine", "checks", "actions"))
     now = clock.now()
     # Once a second in every process for ever, so not `update_or_create`: that is a transaction of four statements.
     alive = {"ticked_at": now, "queues": list(queues), "providers": execution.known()}
-    if not Worker.objects.filter(name=worker).update(**alive):
+    if not statements.update(Worker, alive, name=worker):
         Worker.objects.create(name=worker, started_at=now, **alive)
     move_runs(now)
     # One is enough: whoever receives it takes along what waits beside it.
-    for delivery_id in intake.due(1):
+    delivery_id = intake.oldest_due(now)
+    if delivery_id is not None:
         background.hint("runbooks.receive", "engine", delivery_id)
     if _is_time("hints", now, HINT_EVERY):
         _hint_again(now)
@@ -110,20 +111,33 @@ def run_pending(worker: str, queues: tuple[str, ...], older_than: float) -> int:
     now = clock.now()
     limit = now - timedelta(seconds=older_than)
     done = 0
-    if "engine" in queues:
+    found = _waits(now, limit, now - outbox.LATE)
+    if "engine" in queues and found & {"delivery", "message", "late message"}:
         for pk in intake.due(50, received_before=limit):
             trigger.receive(pk)
             done += 1
         for pk in outbox.due(limit=50, now=now, due_before=limit):
             done += outbox.deliver(pk) is not None
         done += backlog.carry_all(now)
-    if not _open_runs().exists():
+    # What was done may have made more ready.
+    if not done and "step" not in found:
         return done
     ready = _claimable().filter(ready_at__lt=limit, queue__in=queues).order_by("ready_at", "pk")
     for pk in list(ready.values_list("pk", flat=True)[: 20 + len(setbacks)]):
         if not setbacks.is_resting("ready step", pk, now):
             done += _execute(pk, worker, now)
     return done
+
+
+# Each worker asks every second.
+_waits = Which(
+    {
+        "delivery": lambda now, before, late: intake.unfinished(now).filter(received_at__lt=before),
+        "message": lambda now, before, late: outbox.waiting(now).filter(due_at__lte=before, created_at__gt=late),
+        "late message": lambda now, before, late: outbox.waiting(now).filter(due_at__lte=now, created_at__lte=late),
+        "step": lambda now, before, late: StepRun.objects.filter(state="ready", ready_at__lt=before),
+    }
+)
 
 
 def _execute(pk: int, worker: str, now: datetime) -> int:

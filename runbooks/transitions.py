@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 
 from catalog.actors import ENGINE, Actor
 from common import background, live, statements
@@ -42,6 +42,11 @@ def lock_incident(incident_id: int) -> Incident:
 def step_of(step_run_id: int) -> StepRun:
     """The step's row as it is now."""
     return _step(step_run_id)[0]
+
+
+def still_leased(step: StepRun) -> StepRun | None:
+    """The same, while it is leased as it was when it was read."""
+    return _leased.first(step.pk, step.fence)
 
 
 def steps_of(run: Run) -> list[StepRun]:
@@ -89,6 +94,9 @@ def _ready(rows: QuerySet[Run], step: int) -> QuerySet[Run]:
 
 
 _step = statements.Written(lambda step: StepRun.objects.filter(pk=step).order_by())
+_leased = statements.Written(
+    lambda step, fence: StepRun.objects.filter(pk=step, fence=fence, state="leased").order_by()
+)
 _steps = statements.Written(lambda run: StepRun.objects.filter(run=run).order_by("position", "item"))
 _incident_of = statements.Written(
     lambda run: Run.objects.filter(pk=run).values_list("incident_id", flat=True).order_by()
@@ -105,18 +113,34 @@ _to_claim_again = statements.Written(lambda step: _ready(Run.objects.select_rela
 _incident = statements.Written(lambda incident: Incident.objects.select_for_update().filter(pk=incident).order_by())
 
 
-def event(
+def event(run: Run, transition: str, *, now: datetime, state: str, actor: Actor = ENGINE, text: str = "") -> None:
+    """Write one transition of a run as its next event and raise its version, in the caller's transaction."""
+    _written(run, _event(run, transition, None, now=now, state=state, actor=actor, text=text), {}, was=None)
+
+
+def go_run(
     run: Run,
     transition: str,
     *,
+    was: tuple[str, ...],
     now: datetime,
     state: str,
-    step: StepRun | None = None,
     actor: Actor = ENGINE,
     text: str = "",
-) -> None:
-    """Write one transition as the run's next event and raise the run's version, in the caller's transaction."""
-    _tell(run, transition, [], now=now, state=state, step=step, actor=actor, text=text)
+    told: str = "",
+    **changes: Any,
+) -> bool:
+    """Take a run through a transition and tell it as its next event, if it is still in one of the states `was`.
+
+    False, with nothing written, when it is not. `told` is what the event calls the state, unless that is its name.
+    """
+    changes["state"] = state
+    row = _event(run, transition, None, now=now, state=told or state, actor=actor, text=text)
+    if not _written(run, row, changes, was=was):
+        return False
+    for name, value in changes.items():
+        setattr(run, name, value)
+    return True
 
 
 def go(
@@ -128,20 +152,20 @@ def go(
     now: datetime,
     actor: Actor = ENGINE,
     text: str = "",
-    adding: Model | None = None,
+    also: tuple[statements.Write, ...] = (),
     **changes: Any,
 ) -> bool:
     """Take a step through a transition and tell it as the run's next event, if it is still in one of the states `was`.
 
-    False, with nothing written, when somebody else was first. `adding` is a row that is added with it.
+    False, with nothing written, when somebody else was first. `also` is written with it.
     """
     state = changes["state"]
     if state in _SAID_WITH:
         state = f"{state} {changes[_SAID_WITH[state]]}"
     # Whoever was to be told of the old state is not told any more.
     changes.setdefault("tell_at", None)
-    writes = [_changing(step, was, changes)] + ([statements.adding(adding)] if adding is not None else [])
-    if not _tell(run, transition, writes, now=now, state=state, step=step, actor=actor, text=text):
+    row = _event(run, transition, step, now=now, state=state, actor=actor, text=text)
+    if not _written(run, row, {}, was=None, first=_changing(step, was, changes), also=also):
         return False
     _take_on(step, changes)
     return True
@@ -156,21 +180,11 @@ def go_ready(run: Run, step: StepRun, transition: str, *, was: tuple[str, ...], 
     return moved
 
 
-def _tell(
-    run: Run,
-    transition: str,
-    before: list[statements.Write],
-    *,
-    now: datetime,
-    state: str,
-    step: StepRun | None,
-    actor: Actor,
-    text: str,
-) -> bool:
-    """An event, after what it tells of; False, with nothing written, where that did not find its row."""
-    told = RunEvent(
+def _event(
+    run: Run, transition: str, step: StepRun | None, *, now: datetime, state: str, actor: Actor, text: str
+) -> RunEvent:
+    return RunEvent(
         run_id=run.pk,
-        seq=run.seq + 1,
         at=now,
         transition=transition,
         step=step.step if step else "",
@@ -179,16 +193,39 @@ def _tell(
         actor=actor.label[:120],
         text=redact(text)[:500],
     )
-    raised = statements.changing(Run, {}, "seq", "version", pk=run.pk, seq=run.seq)
-    written = statements.in_turn(*before, raised, statements.adding(told))
-    if before and not written:
-        return False
-    if written < len(before) + 2:
+
+
+def _written(
+    run: Run,
+    event: RunEvent,
+    changes: dict[str, Any],
+    *,
+    was: tuple[str, ...] | None,
+    first: statements.Write | None = None,
+    also: tuple[statements.Write, ...] = (),
+) -> bool:
+    """Write an event under the run's next number, with what it tells of.
+
+    False, with nothing written, if `first` does not find its row, or the run is in none of the states `was`.
+    """
+    while True:
+        event.seq = run.seq + 1
+        where = {"pk": run.pk, "seq": run.seq} | ({"state": was} if was else {})
+        raised = statements.changing(Run, changes, "seq", "version", **where)
+        before = [first] if first else []
+        done = statements.in_turn(*before, raised, statements.adding(event), *also)
+        if done > len(before):
+            break
+        if before and not done:
+            return False
         # Who holds the run's lock has read its number; one that was read before the lock is read once more.
-        statements.increment(Run, "seq", "version", pk=run.pk)
-        told.seq = Run.objects.values_list("seq", flat=True).get(pk=run.pk)
-        statements.insert(told)
-    run.seq = told.seq
+        locked = Run.objects.select_for_update().values_list("seq", "state")
+        run.seq, state = locked.get(pk=run.pk)
+        if was and state not in was:
+            return False
+        # Written by now, and not to be written again.
+        first = None
+    run.seq = event.seq
     if run.incident_id is None:
         # No timeline tells the team's lists of it.
         timeline.bump(run.team_id)

@@ -132,8 +132,9 @@ def _process(batch: Batch, *, now: datetime) -> None:
     start_matching(endpoint.team, touched, now=now)
     _facts_for_approvals(touched, now=now)
     with transaction.atomic():
+        ended = clock.now()
         for delivery, told in batch.members:
-            intake.finish(delivery, kind=told.kind, alerts=told.alerts, notes=told.notes, reason=told.reason)
+            intake.finish(delivery, kind=told.kind, alerts=told.alerts, notes=told.notes, reason=told.reason, now=ended)
 
 
 @dataclass
@@ -303,7 +304,6 @@ def _start(match: Match, alert: Alert, event: TriggerEvent) -> None:
         event.run_id = started.run.pk if started.run else None
     outcome = {"decision": event.decision, "reason": event.reason, "run_id": event.run_id}
     statements.update(TriggerEvent, outcome, pk=event.pk)
-    incident.refresh_from_db()
 
 
 def _is_said(event: TriggerEvent, incident: Incident) -> bool:

@@ -72,7 +72,7 @@ def told(count: int) -> list[list[float]]:
 def main() -> dict[str, float]:
     """No-op tasks a second with two processes, and milliseconds for each durable hop."""
     with psycopg.connect(POSTGRES, autocommit=True) as link:
-        link.execute("CREATE TABLE hop (id bigserial PRIMARY KEY, state text, done timestamptz)")
+        link.execute("CREATE TABLE IF NOT EXISTS hop (id bigserial PRIMARY KEY, state text, done timestamptz)")
     for number in range(NOOPS):
         noop.delay(number)
     words = ["-P", "prefork", "-c", "2", "-l", "critical", "--without-gossip", "--without-mingle"]

@@ -91,6 +91,36 @@ def send(port: int, path: str, bodies: Sequence[bytes], *, connections: int) -> 
     return sent
 
 
+def send_at(port: int, path: str, bodies: Sequence[bytes], *, per_second: float, connections: int) -> list[float]:
+    """Send each body when it is its turn, whatever became of those before it; when each was sent, in their order.
+
+    The time is that of the turn: what waits for a free connection is as late as its sender would find it.
+    """
+    turns = iter(enumerate(bodies))
+    lock, began = threading.Lock(), time.time() + 0.1
+    codes: set[str] = set()
+
+    def one() -> None:
+        link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        while True:
+            with lock:
+                number, data = next(turns, (0, b""))
+            if not data:
+                link.close()
+                return
+            time.sleep(max(0.0, began + number / per_second - time.time()))
+            codes.add(post(link, path, data))
+
+    threads = [threading.Thread(target=one) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if codes - {"202"}:
+        raise SystemExit(f"webhooks were answered with {', '.join(sorted(codes))}")
+    return [began + number / per_second for number in range(len(bodies))]
+
+
 def post(link: http.client.HTTPConnection, path: str, data: bytes) -> str:
     """The status of one answer, or the name of what went wrong."""
     try:

@@ -27,6 +27,8 @@ SINGLES = 60
 # The first ones pay for what is imported on first use.
 WARM_UP = 5
 PAUSE_SECONDS = 0.25
+# How many webhooks a second, and for how many seconds. Each opens an incident, of which an endpoint may have so many.
+RATES = ((4, 8), (20, 6), (100, 2))
 IDLE_SECONDS = 10.0
 # The statistics are imported three seconds after the start; this long after it they are.
 WARMED_SECONDS = 9.0
@@ -39,6 +41,7 @@ ROWS = {
     "told": "SELECT count(DISTINCT incident_id) FROM incidents_timelineentry WHERE kind = 'alert'",
     "runs": "SELECT count(*) FROM runbooks_run",
 }
+OPEN_RUNS = "SELECT count(*) FROM runbooks_run WHERE state IN ('queued', 'active', 'stopping')"
 FIRST_CHECKS = """
     SELECT incidents_alert.dedup_key, min(runbooks_attempt.started_at) FROM runbooks_attempt
     JOIN runbooks_steprun ON runbooks_steprun.id = runbooks_attempt.step_run_id
@@ -181,6 +184,44 @@ def first_check(folder: Path) -> dict[str, Any]:
         "p99_ms": round(1000 * load.percentile(delays, 0.99), 1),
         "times_bare_ack": round(middle / load.percentile(acks["bare"], 0.5), 1),
     }
+
+
+def first_check_at(folder: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """So many webhooks a second to the production shape, each of which opens an incident and starts a run."""
+    rows = []
+    with ExitStack() as stack:
+        for name in ("rated-postgres", "rated-redis", "rated"):
+            (folder / name).mkdir()
+        try:
+            redis = stack.enter_context(servers.redis(folder / "rated-redis"))
+            database = stack.enter_context(servers.postgres(folder / "rated-postgres"))
+        except pytest.skip.Exception as missing:
+            say(f"webhooks per second are not measured: {missing}")
+            return []
+        ours = stack.enter_context(shapes.production(folder / "rated", database, redis))
+        time.sleep(WARMED_SECONDS)
+        for per_second, seconds in (RATES[0], *RATES):
+            bodies = [
+                load.body(1, f"rated-{len(rows)}-{per_second}-{number}", ["single"])
+                for number in range(per_second * seconds)
+            ]
+            turns = load.send_at(ours.port, ours.path, bodies, per_second=per_second, connections=CONNECTIONS)
+            keys = [json.loads(data)["alerts"][0]["fingerprint"] for data in bodies]
+            delays = _delays(ours, dict(zip(keys, turns, strict=True)))
+            rows.append(
+                {
+                    "per_second": per_second,
+                    "webhooks": len(bodies),
+                    "without_check": len(bodies) - len(delays),
+                    "p50_ms": round(1000 * load.percentile(delays, 0.5), 1),
+                    "p99_ms": round(1000 * load.percentile(delays, 0.99), 1),
+                }
+            )
+            while ours.number(OPEN_RUNS):
+                time.sleep(0.2)
+            say(f"webhook to first check, {per_second:g} a second")
+    # The first round pays for what is imported, prepared and planned at the first use.
+    return rows[1:]
 
 
 def _named(bare: Server, ours: Server) -> list[tuple[str, Server]]:

@@ -68,6 +68,11 @@ def judge(results: dict[str, Any]) -> list[str]:
         if row["unfinished"] or row["twice_or_never"]:
             lost = f"{row['unfinished']} runs unfinished, {row['twice_or_never']} steps twice or never"
             faults.append(f"steps, {row['database']}: {lost}")
+    faults += [
+        f"{row['without_check']} webhooks of {row['per_second']} a second started no check"
+        for row in results.get("check_at", [])
+        if row["without_check"]
+    ]
     for part in ("check", "start"):
         figures = results.get(part, {})
         faults += [
@@ -106,6 +111,10 @@ def table(results: dict[str, Any]) -> str:
     for row in results.get("tick", []):
         figures = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in row.items() if name != "database")
         lines.append(f"tick, {row['database']}: {figures}")
+    lines += [
+        f"check, production, {row['per_second']:g} webhooks/s: p50 {row['p50_ms']:g} ms, p99 {row['p99_ms']:g} ms"
+        for row in results.get("check_at", [])
+    ]
     for part in ("check", "start"):
         for name, value in results.get(part, {}).items():
             most = f"  (at most {LIMITS[name]:g})" if name in LIMITS else ""
@@ -134,6 +143,7 @@ def main() -> int:
         if "check" in options.parts:
             results["check"] = parts.first_check(folder)
             say("webhook to first check")
+            results["check_at"] = parts.first_check_at(folder, say)
         if "pages" in options.parts:
             results["pages"] = pages.incident(folder, say)
         if "start" in options.parts:

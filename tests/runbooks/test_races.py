@@ -12,9 +12,10 @@ from django.db import connection
 
 from catalog.models import Team
 from common.errors import Conflict
-from incidents.models import Incident
+from incidents import notices
+from incidents.models import Incident, Message
 from runbooks import approvals, execution, runs, ticker
-from runbooks.models import Decision, Effect
+from runbooks.models import Decision, Effect, Run
 from tests.factories import make_actor, make_incident
 from tests.factories_runbooks import make_runbook, pump, start, states, step
 from tests.fakes.world import World
@@ -94,3 +95,22 @@ def test_starts_that_join_each_others_incidents_do_not_deadlock(team: Team, inci
         ]
 
     assert together(crosswise) == [["joined"] * 10] * AT_ONCE
+
+
+def test_of_starts_at_the_same_moment_one_holds_the_key(team: Team, incident: Incident) -> None:
+    head = "inputs:\n  service: {type: string, default: rag-chat}\n"
+    runbook = make_runbook(team, "  check:\n    - {id: a, manual: Look.}\n", head=head)
+    actor = make_actor(team)
+    said = together(lambda _: runs.start(runbook, given={}, actor=actor, team=team).decision)
+    assert sorted(said) == ["joined"] * (AT_ONCE - 1) + ["started"]
+    assert Run.objects.get().concurrency_key
+
+
+def test_what_several_tell_at_the_same_moment_is_told_once(team: Team, incident: Incident) -> None:
+    def say(_: int) -> list[Message]:
+        return notices.tell(team=team, incident=incident, kind="opened", key="race", subject="s", body="b", link="/")
+
+    found = together(say)
+    [message] = Message.objects.filter(key__startswith="opened:race:")
+    assert all(row == message for rows in found for row in rows)
+    assert incident.timeline.filter(kind="message", text__contains="could be told").count() == 1

@@ -212,8 +212,9 @@ class Write:
             self.row.pk = pk
             self.row._state.adding, self.row._state.db = False, here.alias  # noqa: SLF001  what `save` does
 
-    def make(self, here: BaseDatabaseWrapper) -> int:
+    def make(self) -> int:
         """Write it; how many rows."""
+        here = _here()
         with here.cursor() as cursor:
             cursor.execute(self.alone, self.values)
             done = int(cursor.rowcount)
@@ -262,24 +263,19 @@ def _saved(field: Field[Any, Any], value: Any, here: BaseDatabaseWrapper) -> Any
     return value if is_as_it_is else field.get_db_prep_save(value, here)
 
 
-def make(write: Write) -> int:
-    """Write it; how many rows."""
-    return write.make(_here())
-
-
 def update(model: type[Model], changes: Mapping[str, Any], **where: Any) -> int:
     """Change such rows; how many."""
-    return make(changing(model, changes, **where))
+    return changing(model, changes, **where).make()
 
 
 def increment(model: type[Model], *names: str, **where: Any) -> int:
     """Raise numbers of such rows by one; how many rows."""
-    return make(changing(model, {}, *names, **where))
+    return changing(model, {}, *names, **where).make()
 
 
 def insert(row: Model) -> None:
     """Add a row."""
-    make(adding(row))
+    adding(row).make()
 
 
 def in_turn(*writes: Write) -> int:
@@ -292,7 +288,7 @@ def in_turn(*writes: Write) -> int:
         raise TransactionManagementError("What belongs together is written inside a transaction.")
     if here.vendor != "postgresql":
         for done, write in enumerate(writes):
-            if not write.make(here):
+            if not write.make():
                 return done
         return len(writes)
     with here.cursor() as cursor:
@@ -320,7 +316,7 @@ def insert_once(row: M, there: Callable[[], M | None]) -> tuple[M, bool]:
 
     `there` finds the like. Raises IntegrityError where something else about the row is refused.
     """
-    if make(adding(row, once=True)):
+    if adding(row, once=True).make():
         return row, True
     found = there()
     if found is None:

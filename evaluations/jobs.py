@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -80,16 +80,19 @@ def end_leases() -> int:
     return Evaluation.objects.filter(state="running").update(lease_until=clock.now())
 
 
-def _free(now: datetime, asked_before: datetime) -> QuerySet[Evaluation]:
+def _free(now: datetime) -> QuerySet[Evaluation]:
     unleased = Q(lease_until__isnull=True) | Q(lease_until__lt=now)
-    waiting = Evaluation.objects.filter(Q(state="queued") & unleased | Q(state="running", lease_until__lt=now))
-    return waiting.filter(created_at__lt=asked_before).order_by("id")
+    return Evaluation.objects.filter(Q(state="queued") & unleased | Q(state="running", lease_until__lt=now))
 
 
-_due = Written(lambda now, asked_before: _free(now, asked_before).values_list("id", flat=True)[:100])
+# Every worker asks each second.
+_asked_before = Written(
+    lambda now, before: _free(now).filter(created_at__lt=before).order_by("id").values_list("id", flat=True)[:100]
+)
 
 
 def due(now: datetime, *, asked_before: datetime | None = None) -> list[int]:
     """Ids of the jobs that nobody works on, oldest first."""
-    # Whatever was asked by now was asked before a moment from now.
-    return _due(now, asked_before or now + timedelta(seconds=1))
+    if asked_before is not None:
+        return _asked_before(now, asked_before)
+    return list(_free(now).order_by("id").values_list("id", flat=True)[:100])

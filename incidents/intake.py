@@ -138,6 +138,11 @@ def read_delivery(delivery: Delivery) -> Reading:
     )
 
 
+def unfinished(now: datetime) -> QuerySet[Delivery]:
+    """Deliveries that nobody works on: the queue of record."""
+    return Delivery.objects.filter(status="received").filter(Q(lease_until=None) | Q(lease_until__lt=now))
+
+
 def _with_endpoint() -> QuerySet[Delivery]:
     return Delivery.objects.select_related("endpoint__team", "endpoint__service")
 
@@ -160,10 +165,7 @@ def came_at(delivery_id: int | None) -> datetime | None:
 def claim(delivery_id: int) -> Delivery | None:
     """Take an unfinished delivery, counting the attempt; None when it is done, given up or in another's hands."""
     now = clock.now()
-    free = Delivery.objects.filter(pk=delivery_id, status="received").filter(
-        Q(lease_until=None) | Q(lease_until__lt=now)
-    )
-    taken = free.update(lease_until=now + LEASE, attempts=F("attempts") + 1)
+    taken = unfinished(now).filter(pk=delivery_id).update(lease_until=now + LEASE, attempts=F("attempts") + 1)
     if not taken:
         return None
     delivery = _whole(delivery_id)[0]
@@ -214,11 +216,6 @@ def failed(delivery: Delivery) -> None:
     """Note that processing failed by a fault of ours: tried again when the lease ends, rejected after three times."""
     if delivery.attempts >= ATTEMPTS:
         reject(delivery, "internal")
-
-
-def unfinished(now: datetime) -> QuerySet[Delivery]:
-    """Deliveries that nobody works on: the queue of record."""
-    return Delivery.objects.filter(status="received").filter(Q(lease_until=None) | Q(lease_until__lt=now))
 
 
 _oldest = Written(lambda now: unfinished(now).order_by("id").values_list("id", flat=True)[:1])

@@ -46,19 +46,18 @@ _TOGETHER = uuid.UUID("7b0c5a52-6d3b-4a55-9d59-0d1d6e2f8f10")
 def due(limit: int = 100, *, now: datetime | None = None, due_before: datetime | None = None) -> list[int]:
     """Ids of the messages that wait to be sent one by one and that nobody is sending."""
     now = now or clock.now()
-    rows = waiting(now).filter(due_at__lte=due_before or now, created_at__gt=now - LATE)
-    return list(rows.order_by("due_at").values_list("pk", flat=True)[:limit])
+    return list(due_in_time(now, due_before or now, now - LATE).order_by("due_at").values_list("pk", flat=True)[:limit])
 
 
 def late_addresses(now: datetime) -> list[int]:
     """Addresses for which something late is due; whatever else of theirs is late goes with it."""
-    rows = waiting(now).filter(due_at__lte=now, created_at__lte=now - LATE).order_by()
+    rows = due_late(now, now - LATE).order_by()
     return sorted(pk for pk in rows.values_list("address_id", flat=True).distinct() if pk is not None)
 
 
 def late_for(address_id: int, now: datetime) -> list[Message]:
     """What is late for one address, the oldest first, also what is to be tried again only later."""
-    rows = waiting(now).filter(address_id=address_id, created_at__lte=now - LATE)
+    rows = _waiting(now).filter(address_id=address_id, created_at__lte=now - LATE)
     return list(rows.select_related("incident__service").order_by("created_at", "pk"))
 
 
@@ -139,8 +138,17 @@ def _free(now: datetime) -> Q:
     return Q(state="pending") & (Q(lease_until__isnull=True) | Q(lease_until__lte=now))
 
 
-def waiting(now: datetime) -> QuerySet[Message]:
-    """Messages that nobody is sending, due or not."""
+def due_in_time(now: datetime, due_before: datetime, late_before: datetime) -> QuerySet[Message]:
+    """Messages that wait to be sent one by one and that nobody is sending."""
+    return _waiting(now).filter(due_at__lte=due_before, created_at__gt=late_before)
+
+
+def due_late(now: datetime, late_before: datetime) -> QuerySet[Message]:
+    """Those that are due and late."""
+    return _waiting(now).filter(due_at__lte=now, created_at__lte=late_before)
+
+
+def _waiting(now: datetime) -> QuerySet[Message]:
     return Message.objects.filter(_free(now))
 
 
@@ -148,7 +156,7 @@ def _claim(rows: QuerySet[Message], now: datetime) -> list[Message]:
     """Take those of the rows that nobody has, the oldest first; which ones they are shows their lease."""
     lease = now + LEASE
     ids = list(rows.order_by().values_list("pk", flat=True))
-    if not waiting(now).filter(pk__in=ids).update(lease_until=lease, attempts=F("attempts") + 1):
+    if not _waiting(now).filter(pk__in=ids).update(lease_until=lease, attempts=F("attempts") + 1):
         return []
     taken = Message.objects.filter(pk__in=ids, state="pending", lease_until=lease)
     return list(taken.select_related("incident__service").order_by("created_at", "pk"))

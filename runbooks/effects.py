@@ -221,9 +221,15 @@ def _put_off(run: Run, step: StepRun, definition: Definition, pending: Pending) 
             ledger.end_attempt(step, "pending", now)
             locks.release(fresh)
             due = now + timedelta(seconds=pending.poll_after)
-            changes: dict[str, Any] = {"due_at": due, "lease_until": None, "attempts": max(0, fresh.attempts - 1)}
-            changes |= {"state": "sleeping", "pending_note": pending.note[:300]}
-            transitions.go(locked, fresh, "S10", was=("leased",), now=now, text=pending.note, **changes)
+            transitions.go_to_sleep(
+                locked,
+                fresh,
+                until=due,
+                now=now,
+                text=pending.note,
+                attempts=max(0, fresh.attempts - 1),
+                pending_note=pending.note[:300],
+            )
     if not in_time:
         _stale(run, step, f"Nothing was sent: a check gave no answer within {definition.timeout} s. {pending.note}")
     return False
@@ -253,8 +259,8 @@ def _looked_up(run: Run, step: StepRun, definition: Definition, effect: Effect, 
     with transaction.atomic():
         locked = transitions.lock_run(run.pk)
         now = clock.now()
-        fresh = transitions.step_of(step.pk)
-        if fresh.fence != step.fence or fresh.state != "leased":
+        fresh = transitions.still_leased(step)
+        if fresh is None:
             return
         if found:
             ledger.mark(effect, "confirmed", summary=effect.summary or f"{step.name}: found done when asked.", now=now)
@@ -388,18 +394,16 @@ def _ambiguous(run: Run, step: StepRun, definition: Definition, effect: Effect, 
 
 def _still_held(step: StepRun, sentence: str, now: datetime, outcome: str = "error") -> StepRun | None:
     """The step, if this worker's fence holds; its attempt has ended without a result either way."""
-    fresh = transitions.step_of(step.pk)
-    ours = fresh.fence == step.fence and fresh.state == "leased"
-    ledger.end_attempt(step, outcome if ours else "late", now, error=sentence)
-    return fresh if ours else None
+    fresh = transitions.still_leased(step)
+    ledger.end_attempt(step, "late" if fresh is None else outcome, now, error=sentence)
+    return fresh
 
 
 def _sleep(run: Run, step: StepRun, definition: Definition, reason: str, sentence: str, now: datetime) -> None:
     """S10: another try after a pause."""
     pause = definition.pause_before(step.attempts + 1, seed=f"{step.pk}:{step.attempts}")
     due = now + timedelta(seconds=pause)
-    changes: dict[str, Any] = {"state": "sleeping", "due_at": due, "lease_until": None, "reason": reason}
-    transitions.go(run, step, "S10", was=("leased",), now=now, text=redact(sentence), **changes)
+    transitions.go_to_sleep(run, step, until=due, now=now, text=redact(sentence), reason=reason)
 
 
 @outlasted

@@ -327,17 +327,16 @@ def failed(
         locked = transitions.lock_again(run)
         now = clock.now()
         sentence = redact(str(error))
-        if transitions.still_leased(step) is None:
+        fresh = transitions.still_leased(step)
+        if fresh is None:
             ledger.end_attempt(step, "late", now)
             return
         ledger.end_attempt(step, "error", now, error=sentence)
-        fresh = transitions.step_of(step.pk)
         pause = error.retry_after or definition.pause_before(fresh.attempts + 1, seed=f"{fresh.pk}:{fresh.attempts}")
         due = now + timedelta(seconds=min(pause, LONGEST_PAUSE))
         has_time = watched is None or sampling.has_time(watched, due)
         if not error.permanent and has_time and fresh.attempts < definition.attempts and not fresh.cancel_requested:
-            changes: dict[str, Any] = {"state": "sleeping", "due_at": due, "lease_until": None, "reason": error.reason}
-            transitions.go(locked, fresh, "S10", was=("leased",), now=now, text=sentence, **changes)
+            transitions.go_to_sleep(locked, fresh, until=due, now=now, text=sentence, reason=error.reason)
             return
         if watched is not None:
             sampling.give_up(locked, watched, reason=error.reason, text=sentence, now=now)
@@ -366,7 +365,8 @@ def _sleep(
     with transaction.atomic():
         locked = transitions.lock_again(run)
         now = clock.now()
-        if transitions.still_leased(step) is None:
+        fresh = transitions.still_leased(step)
+        if fresh is None:
             ledger.end_attempt(step, "late", now)
             return
         due = now + timedelta(seconds=pending.poll_after)
@@ -376,17 +376,12 @@ def _sleep(
             error = CheckError("timeout", f"Still waiting after {definition.timeout} s: {pending.note}", permanent=True)
         else:
             ledger.end_attempt(step, "pending", now)
-            fresh = transitions.step_of(step.pk)
-            transitions.go(
+            transitions.go_to_sleep(
                 locked,
                 fresh,
-                "S10",
-                was=("leased",),
+                until=due,
                 now=now,
                 text=pending.note,
-                state="sleeping",
-                due_at=due,
-                lease_until=None,
                 attempts=max(0, fresh.attempts - 1),
                 pending_note=pending.note[:300],
             )
@@ -416,11 +411,11 @@ def _previewed(run: Run, step: StepRun, definition: Definition, preview: Preview
     with transaction.atomic():
         locked = transitions.lock_again(run)
         now = clock.now()
-        if transitions.still_leased(step) is None:
+        fresh = transitions.still_leased(step)
+        if fresh is None:
             ledger.end_attempt(step, "late", now)
             return
         ledger.end_attempt(step, "done", now)
-        fresh = transitions.step_of(step.pk)
         if not locked.is_plan:
             proposing.propose(locked, fresh, definition, preview, now=now)
             return

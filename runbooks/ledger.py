@@ -136,7 +136,7 @@ def settle_known(run: Run, step: StepRun, effect: Effect, now: datetime, result:
 
 def end_attempt(step: StepRun, outcome: str, now: datetime, *, error: str = "", evidence_id: int | None = None) -> None:
     """The try that holds, or held, this step's fence is over; evidence that it has already stays."""
-    statements.make(ending(step, outcome, now, error=error, evidence_id=evidence_id))
+    ending(step, outcome, now, error=error, evidence_id=evidence_id).make()
 
 
 def ending(

@@ -188,16 +188,12 @@ def take(run: Run, found: Watching, judgement: Judgement, row: Evidence, *, now:
         _settle(run, found, step, end, row, now=now)
         return
     due, text = found.grid.due(k + 1), f"Sample {k} of {found.watch.samples}"
-    transitions.go(
+    transitions.go_to_sleep(
         run,
         step,
-        "S10",
-        was=("leased",),
+        until=due,
         now=now,
         text=f"{text}: {judgement.verdict}",
-        state="sleeping",
-        due_at=due,
-        lease_until=None,
         attempts=0,
         started_at=None,
         pending_note="",

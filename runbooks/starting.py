@@ -83,7 +83,7 @@ def take_key(run: Run, *, now: datetime) -> bool:
         line = Run.objects.filter(runbook=run.runbook_id, concurrency_key=run.concurrency_key, state="queued")
         if line.exists():
             return False
-    return bool(statements.make(statements.adding(run, once=True)))
+    return bool(statements.adding(run, once=True).make())
 
 
 def queue(run: Run) -> None:

@@ -132,10 +132,10 @@ def run_pending(worker: str, queues: tuple[str, ...], older_than: float) -> int:
 # Each worker asks every second.
 _waits = Which(
     {
-        "delivery": lambda now, before, late: intake.unfinished(now).filter(received_at__lt=before),
-        "message": lambda now, before, late: outbox.waiting(now).filter(due_at__lte=before, created_at__gt=late),
-        "late message": lambda now, before, late: outbox.waiting(now).filter(due_at__lte=now, created_at__lte=late),
-        "step": lambda now, before, late: StepRun.objects.filter(state="ready", ready_at__lt=before),
+        "delivery": lambda now, before, _: intake.unfinished(now).filter(received_at__lt=before),
+        "message": outbox.due_in_time,
+        "late message": lambda now, _, late: outbox.due_late(now, late),
+        "step": lambda _now, before, _late: StepRun.objects.filter(state="ready", ready_at__lt=before),
     }
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -115,7 +116,7 @@ _incident = statements.Written(lambda incident: Incident.objects.select_for_upda
 
 def event(run: Run, transition: str, *, now: datetime, state: str, actor: Actor = ENGINE, text: str = "") -> None:
     """Write one transition of a run as its next event and raise its version, in the caller's transaction."""
-    _written(run, _event(run, transition, None, now=now, state=state, actor=actor, text=text), {}, was=None)
+    _written(run, _event(run, transition, None, now=now, state=state, actor=actor, text=text))
 
 
 def go_run(
@@ -138,8 +139,7 @@ def go_run(
     row = _event(run, transition, None, now=now, state=told or state, actor=actor, text=text)
     if not _written(run, row, changes, was=was):
         return False
-    for name, value in changes.items():
-        setattr(run, name, value)
+    _take_on(run, changes)
     return True
 
 
@@ -165,7 +165,7 @@ def go(
     # Whoever was to be told of the old state is not told any more.
     changes.setdefault("tell_at", None)
     row = _event(run, transition, step, now=now, state=state, actor=actor, text=text)
-    if not _written(run, row, {}, was=None, first=_changing(step, was, changes), also=also):
+    if not _written(run, row, first=_changing(step, was, changes), also=also):
         return False
     _take_on(step, changes)
     return True
@@ -178,6 +178,12 @@ def go_ready(run: Run, step: StepRun, transition: str, *, was: tuple[str, ...], 
     if moved:
         background.hint("runbooks.execute", step.queue, step.pk)
     return moved
+
+
+def go_to_sleep(run: Run, step: StepRun, *, until: datetime, now: datetime, text: str, **more: Any) -> bool:
+    """S10: a step that is leased lets go of its worker until a timer rings."""
+    timer: dict[str, Any] = {"state": "sleeping", "due_at": until, "lease_until": None}
+    return go(run, step, "S10", was=("leased",), now=now, text=text, **timer, **more)
 
 
 def _event(
@@ -198,20 +204,21 @@ def _event(
 def _written(
     run: Run,
     event: RunEvent,
-    changes: dict[str, Any],
+    changes: Mapping[str, Any] | None = None,
     *,
-    was: tuple[str, ...] | None,
+    was: tuple[str, ...] = (),
     first: statements.Write | None = None,
     also: tuple[statements.Write, ...] = (),
 ) -> bool:
     """Write an event under the run's next number, with what it tells of.
 
-    False, with nothing written, if `first` does not find its row, or the run is in none of the states `was`.
+    That is `first`, `changes` of the run, and `also`. False, with nothing written, if `first` does not find its row, or
+    the run is in none of the states `was`.
     """
     while True:
         event.seq = run.seq + 1
         where = {"pk": run.pk, "seq": run.seq} | ({"state": was} if was else {})
-        raised = statements.changing(Run, changes, "seq", "version", **where)
+        raised = statements.changing(Run, changes or {}, "seq", "version", **where)
         before = [first] if first else []
         done = statements.in_turn(*before, raised, statements.adding(event), *also)
         if done > len(before):
@@ -235,7 +242,7 @@ def _written(
 
 def note_on(step: StepRun, *, was: tuple[str, ...], **changes: Any) -> bool:
     """Change what a step's row says beside its state, if it is in one of the states `was`; False when it is not."""
-    if not statements.in_turn(_changing(step, was, changes)):
+    if not _changing(step, was, changes).make():
         return False
     _take_on(step, changes)
     return True
@@ -247,9 +254,9 @@ def _changing(step: StepRun, was: tuple[str, ...], changes: dict[str, Any]) -> s
     return statements.changing(StepRun, changes, pk=step.pk, state=was)
 
 
-def _take_on(step: StepRun, changes: dict[str, Any]) -> None:
+def _take_on(row: Run | StepRun, changes: dict[str, Any]) -> None:
     for name, value in changes.items():
-        setattr(step, name, value)
+        setattr(row, name, value)
 
 
 def withdraw_request(step: StepRun, *, now: datetime) -> None:

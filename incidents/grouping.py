@@ -229,8 +229,10 @@ def _passed(before: int, after: int, first: int) -> int:
 
 def tell(endpoint: Endpoint, turns: list[Turn], placed: Placed, *, delivery_id: int | None) -> None:
     """Write what happened on each incident's timeline, summarised: a batch is one entry, a repeat is none."""
+    if not placed.incidents:
+        return
     # Under the locks of all of them.
-    now = clock.now() if placed.incidents else None
+    now = clock.now()
     for incident in placed.incidents.values():
         mine = [found for found in turns if found.alert.incident_id == incident.pk and not found.again]
         if mine:
@@ -241,7 +243,7 @@ _alerts = HowMany(lambda incident: Alert.objects.filter(incident=incident))
 
 
 def _tell_one(
-    endpoint: Endpoint, incident: Incident, mine: list[Turn], *, delivery_id: int | None, now: datetime | None
+    endpoint: Endpoint, incident: Incident, mine: list[Turn], *, delivery_id: int | None, now: datetime
 ) -> None:
     opened = [found for found in mine if found.opened]
     if opened:
@@ -250,16 +252,20 @@ def _tell_one(
         if total - len(opened) < DETAILED:
             _tell_fired(endpoint, incident, opened, delivery_id=delivery_id, now=now)
         elif mark:
-            _record(incident, f"{mark:,} alerts have joined this incident by now.", opened, delivery_id)
-    _raise_severity(incident, [found for found in mine if found.opened or found.worsened])
+            _record(incident, f"{mark:,} alerts have joined this incident by now.", opened, delivery_id, now=now)
+    _raise_severity(incident, [found for found in mine if found.opened or found.worsened], now=now)
     for status, sentence in _NEWS.items():
         changed = [found for found in mine if found.changed and not found.opened and found.alert.status == status]
         if changed:
-            _record(incident, sentence.format(_titles(changed)), changed, delivery_id)
+            _record(incident, sentence.format(_titles(changed)), changed, delivery_id, now=now)
     for found in mine:
         if not found.opened and (mark := _milestones(found)):
-            _record(incident, f"Reported {mark:,} times by now: {shown(found.alert.title)}.", [found], delivery_id)
-    _tell_stopped(incident, [found for found in mine if found.alert.status == "resolved"], delivery_id=delivery_id)
+            _record(
+                incident, f"Reported {mark:,} times by now: {shown(found.alert.title)}.", [found], delivery_id, now=now
+            )
+    _tell_stopped(
+        incident, [found for found in mine if found.alert.status == "resolved"], delivery_id=delivery_id, now=now
+    )
 
 
 _NEWS = {
@@ -271,7 +277,7 @@ _NEWS = {
 
 
 def _tell_fired(
-    endpoint: Endpoint, incident: Incident, opened: list[Turn], *, delivery_id: int | None, now: datetime | None
+    endpoint: Endpoint, incident: Incident, opened: list[Turn], *, delivery_id: int | None, now: datetime
 ) -> None:
     worst = min((found.alert for found in opened), key=lambda alert: SEVERITY_OF[alert.severity])
     since = min(found.alert.starts_at for found in opened)
@@ -301,7 +307,7 @@ def _tell_fired(
     _record(incident, text, opened, delivery_id, proof=proof, now=now)
 
 
-def _raise_severity(incident: Incident, turns: list[Turn]) -> None:
+def _raise_severity(incident: Incident, turns: list[Turn], *, now: datetime) -> None:
     worst = min((found.alert for found in turns), key=lambda alert: SEVERITY_OF[alert.severity], default=None)
     if worst is None or SEVERITY_OF[worst.severity] >= incident.severity:
         return
@@ -310,10 +316,10 @@ def _raise_severity(incident: Incident, turns: list[Turn]) -> None:
     why = f"an alert is {worst.severity}, {shown(worst.title)}"
     text = f"The severity was raised from SEV{was} to SEV{incident.severity}: {why}."
     data = {"severity": incident.severity, "severity_was": was}
-    timeline.record(incident, kind="state", actor=ALERT, text=text, data=data, pinned=True)
+    timeline.record(incident, kind="state", actor=ALERT, text=text, data=data, pinned=True, now=now)
 
 
-def _tell_stopped(incident: Incident, stopped: list[Turn], *, delivery_id: int | None) -> None:
+def _tell_stopped(incident: Incident, stopped: list[Turn], *, delivery_id: int | None, now: datetime) -> None:
     stopped = [found for found in stopped if found.changed or found.late]
     if not stopped:
         return
@@ -322,10 +328,10 @@ def _tell_stopped(incident: Incident, stopped: list[Turn], *, delivery_id: int |
     if left == 0:
         what = f"The alert has stopped: {_titles(stopped)}." if total == 1 else f"All {total:,} alerts have stopped."
         stays = " The incident stays as it is until a person moves it." if incident.is_open else ""
-        _record(incident, what + stays, stopped, delivery_id, pinned=True, all_stopped=True)
+        _record(incident, what + stays, stopped, delivery_id, now=now, pinned=True, all_stopped=True)
     elif total <= DETAILED or len(stopped) >= DETAILED:
         what = "Alert stopped" if len(stopped) == 1 else f"{len(stopped)} alerts stopped"
-        _record(incident, f"{what}: {_titles(stopped)}; {left:,} not yet.", stopped, delivery_id)
+        _record(incident, f"{what}: {_titles(stopped)}; {left:,} not yet.", stopped, delivery_id, now=now)
 
 
 def _record(
@@ -334,10 +340,10 @@ def _record(
     turns: list[Turn],
     delivery_id: int | None,
     *,
+    now: datetime,
     proof: Evidence | None = None,
     pinned: bool = False,
     all_stopped: bool = False,
-    now: datetime | None = None,
 ) -> None:
     data: dict[str, Any] = {
         "alerts": [str(found.alert.uuid) for found in turns[:50]],

@@ -7,7 +7,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 HEADERS = {"Content-Type": "application/json", "X-Forwarded-Proto": "https"}
@@ -82,11 +82,7 @@ def send(port: int, path: str, bodies: Sequence[bytes], *, connections: int) -> 
                     sent.latencies.append(time.perf_counter() - began)
 
     began = time.perf_counter()
-    threads = [threading.Thread(target=one) for _ in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    _together(one, connections)
     sent.seconds = time.perf_counter() - began
     return sent
 
@@ -111,14 +107,18 @@ def send_at(port: int, path: str, bodies: Sequence[bytes], *, per_second: float,
             time.sleep(max(0.0, began + number / per_second - time.time()))
             codes.add(post(link, path, data))
 
+    _together(one, connections)
+    if codes - {"202"}:
+        raise SystemExit(f"webhooks were answered with {', '.join(sorted(codes))}")
+    return [began + number / per_second for number in range(len(bodies))]
+
+
+def _together(one: Callable[[], None], connections: int) -> None:
     threads = [threading.Thread(target=one) for _ in range(connections)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    if codes - {"202"}:
-        raise SystemExit(f"webhooks were answered with {', '.join(sorted(codes))}")
-    return [began + number / per_second for number in range(len(bodies))]
 
 
 def post(link: http.client.HTTPConnection, path: str, data: bytes) -> str:
